@@ -1,0 +1,224 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Spaces that a job may search.
+const (
+	SpaceSparsity = "sparsity" // a sparsity for each linear module
+	SpaceQuant    = "quant"    // a bit width for each linear module
+	SpaceDrop     = "drop"     // attention and MLP sub-blocks kept or dropped
+)
+
+// Search methods.
+const (
+	MethodEvoPress = "evopress"
+	MethodRandom   = "random"
+)
+
+// NumericsExact is the numerics whose results are bit-identical on every CPU.
+const NumericsExact = "exact"
+
+// Builtin is the model reference of the small embedded model.
+const Builtin = "builtin"
+
+// Job is what a user asks for: the content of a run folder's job.yaml. Fields are only ever added.
+// A zero field means its default; see [Job.SetDefaults].
+type Job struct {
+	Name              string `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
+	Model             string `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
+	Text              string `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
+	HeldOutText       string `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
+	SeqLen            int    `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
+	MaxWindows        int    `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
+	CalibrationTokens int64  `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
+	Space             string `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
+	Target            string `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
+	Method            string `json:"method" yaml:"method"`                                                 // evopress or random
+	Budget            int64  `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
+	Seed              uint64 `json:"seed" yaml:"seed"`                                                     // of every random choice
+	Numerics          string `json:"numerics" yaml:"numerics"`                                             // exact
+	SparsityMethod    string `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
+	QuantMethod       string `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn
+	Group             int    `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
+	Bits              []int  `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
+	Workers           int    `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
+	Bank              string `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
+	ModelDigest       string `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
+	TextDigest        string `json:"text-digest,omitempty" yaml:"text-digest,omitempty"`                   // SHA-256 of the text, filled in when prepared
+	HeldOutTextDigest string `json:"held-out-text-digest,omitempty" yaml:"held-out-text-digest,omitempty"` // SHA-256 of the held-out text, filled in when prepared
+}
+
+// SetDefaults fills in every field that was left zero and has a default, those of the chosen space included.
+func (j *Job) SetDefaults() {
+	set(&j.Model, Builtin)
+	set(&j.SeqLen, 512)
+	set(&j.Space, SpaceQuant)
+	set(&j.Method, MethodEvoPress)
+	set(&j.Numerics, NumericsExact)
+	set(&j.Workers, 1)
+	switch j.Space {
+	case SpaceSparsity:
+		set(&j.SparsityMethod, "sparsegpt")
+	case SpaceQuant:
+		set(&j.QuantMethod, "gptq")
+		set(&j.Group, 64)
+		if len(j.Bits) == 0 {
+			j.Bits = []int{2, 3, 4, 5, 6}
+		}
+	}
+	if j.Model == Builtin { // a small model: enough to show a front within two minutes on two cores
+		set(&j.CalibrationTokens, 1<<15)
+		set(&j.Budget, 1<<19)
+	} else {
+		set(&j.CalibrationTokens, 1<<16)
+		set(&j.Budget, 1<<20)
+	}
+	set(&j.Name, strings.TrimSuffix(filepath.Base(j.Model), ".gguf")+"-"+j.Space)
+}
+
+// set gives *p the value v if it is zero.
+func set[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Validate reports the first thing that is wrong with a job whose defaults are set. The error names
+// the flag (which is also the key of job.yaml). It looks at no file.
+func (j Job) Validate() error {
+	switch {
+	case j.Model == "":
+		return errors.New("--model: no model given")
+	case j.Text == "" && j.Model != Builtin:
+		return fmt.Errorf("--text: model %s needs a text to calibrate and search on", j.Model)
+	case j.SeqLen < 2:
+		return fmt.Errorf("--seq-len: %d, want at least 2 tokens", j.SeqLen)
+	case j.MaxWindows < 0:
+		return fmt.Errorf("--max-windows: %d is negative", j.MaxWindows)
+	case j.CalibrationTokens < 1:
+		return fmt.Errorf("--calibration-tokens: %d, want at least 1", j.CalibrationTokens)
+	case j.Budget < 1:
+		return fmt.Errorf("--budget: %d, want at least 1 token", j.Budget)
+	case j.Workers < 1:
+		return fmt.Errorf("--workers: %d, want at least 1", j.Workers)
+	}
+	if err := oneOf("--method", j.Method, MethodEvoPress, MethodRandom); err != nil {
+		return err
+	}
+	if err := oneOf("--numerics", j.Numerics, NumericsExact); err != nil {
+		return err
+	}
+	if err := oneOf("--space", j.Space, SpaceSparsity, SpaceQuant, SpaceDrop); err != nil {
+		return err
+	}
+	switch j.Space {
+	case SpaceSparsity:
+		if err := oneOf("--sparsity-method", j.SparsityMethod, "sparsegpt", "magnitude"); err != nil {
+			return err
+		}
+	case SpaceQuant:
+		if err := oneOf("--quant-method", j.QuantMethod, "gptq", "rtn"); err != nil {
+			return err
+		}
+		if j.Group < 1 {
+			return fmt.Errorf("--group: %d, want at least 1", j.Group)
+		}
+		if len(j.Bits) == 0 {
+			return errors.New("--bits: no bit width given")
+		}
+		for i, b := range j.Bits {
+			if b < 2 || b > 8 {
+				return fmt.Errorf("--bits: %d, want 2 to 8", b)
+			}
+			if slices.Contains(j.Bits[:i], b) {
+				return fmt.Errorf("--bits: %d is given twice", b)
+			}
+		}
+	}
+	_, err := ParseTarget(j.Space, j.Target)
+	return err
+}
+
+// oneOf returns an error that names flag if v is none of the allowed values.
+func oneOf(flag, v string, allowed ...string) error {
+	if slices.Contains(allowed, v) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not %s", flag, v, strings.Join(allowed, " or "))
+}
+
+// Kinds of a [Target].
+const (
+	TargetNone     = ""         // the whole front
+	TargetSparsity = "sparsity" // share of the linear modules' weights that is zero
+	TargetBPW      = "bpw"      // stored bits a weight of the linear modules
+	TargetSize     = "size"     // stored bytes of the whole model
+	TargetDrop     = "drop"     // share of the attention and MLP sub-blocks that is dropped
+)
+
+// Target is the size that a search is held to.
+type Target struct {
+	Kind  string
+	Value float64 // a share in [0,1], bits a weight, or bytes
+}
+
+// targetKinds lists the kinds that fit each space.
+var targetKinds = map[string][]string{
+	SpaceSparsity: {TargetSparsity, TargetSize},
+	SpaceQuant:    {TargetBPW, TargetSize},
+	SpaceDrop:     {TargetDrop, TargetSize},
+}
+
+// ParseTarget reads a target such as "bpw=3" or "size=90MB" for a space. The empty string is the
+// whole front. Sizes take the suffixes B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB.
+func ParseTarget(space, s string) (Target, error) {
+	if s == "" {
+		return Target{}, nil
+	}
+	kind, text, ok := strings.Cut(s, "=")
+	if !ok || !slices.Contains(targetKinds[space], kind) {
+		return Target{}, fmt.Errorf("--target: %q, want %s=VALUE for space %s", s, strings.Join(targetKinds[space], "=VALUE or "), space)
+	}
+	var v float64
+	var err error
+	if kind == TargetSize {
+		v, err = parseSize(text)
+	} else {
+		v, err = strconv.ParseFloat(text, 64)
+	}
+	top := 1.0
+	switch kind {
+	case TargetBPW:
+		top = 16
+	case TargetSize:
+		top = 1 << 53
+	}
+	if err != nil || math.IsNaN(v) || v < 0 || v > top || (v == 0 && top > 1) {
+		return Target{}, fmt.Errorf("--target: %q: %q is not a number that %s can have", s, text, kind)
+	}
+	return Target{Kind: kind, Value: v}, nil
+}
+
+// parseSize reads bytes with an optional suffix.
+func parseSize(s string) (float64, error) {
+	units := []struct {
+		suffix string
+		bytes  float64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
+	for _, u := range units {
+		if n, ok := strings.CutSuffix(s, u.suffix); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(n), 64)
+			return v * u.bytes, err
+		}
+	}
+	return strconv.ParseFloat(s, 64)
+}
