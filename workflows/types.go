@@ -147,7 +147,7 @@ type AdvanceResult struct {
 	Tokens     int64      `json:"tokens"`               // spent by the candidates told so far
 	Done       bool       `json:"done,omitempty"`       // nothing is asked any more: the budget is spent or the space is used up
 	Generation int        `json:"generation"`
-	Stage      string     `json:"stage,omitempty"` // "stage 2 of 3", for people
+	Stage      string     `json:"stage,omitempty"` // "stage 2", for people
 	Front      []FrontRow `json:"front,omitempty"` // at most FrontRows, smallest first
 	Best       float64    `json:"best"`            // fitness of the best candidate so far
 }
@@ -218,7 +218,7 @@ type FinalistsResult struct {
 type ReportInput struct {
 	Folder  string `json:"folder"`
 	Step    int    `json:"step"`              // last step whose candidates are all scored
-	Partial bool   `json:"partial,omitempty"` // the run was cancelled: there may be no held-out scores, and they are left out
+	Partial bool   `json:"partial,omitempty"` // the run was cancelled or failed: Step is not known, the activity finds the last complete one, and held-out scores that are not there are left out
 }
 
 // ReportResult is the result of [ActivityReport].
@@ -230,7 +230,8 @@ type ReportResult struct {
 	Partial   bool       `json:"partial,omitempty"`
 }
 
-// Progress is the heartbeat of every activity: how far it is, in which unit ("windows", "blocks",
+// Progress is the heartbeat of every activity, to be recorded at least every third of
+// [Tuning].Heartbeat (a ticker does it while a long step goes on): how far it is, in which unit ("windows", "blocks",
 // "candidates"), and what it is at.
 type Progress struct {
 	Done  int64  `json:"done"`
@@ -268,6 +269,17 @@ type Status struct {
 	BatchDone  int            `json:"batch_done,omitempty"` // of the step in progress, or of the finalists
 	Batches    int            `json:"batches,omitempty"`
 	Report     *ReportResult  `json:"report,omitempty"`
+	Pending    []Pending      `json:"pending,omitempty"` // activities at work or waiting, filled in by AskStatus
+}
+
+// Pending is an activity that is not done yet.
+type Pending struct {
+	Activity string   `json:"activity"` // its name
+	Attempt  int      `json:"attempt"`
+	Running  bool     `json:"running,omitempty"` // a worker has it; otherwise it waits for one or for its next attempt
+	Progress Progress `json:"progress"`          // its last heartbeat
+	Failure  string   `json:"failure,omitempty"` // why the attempt before this one failed
+	Worker   string   `json:"worker,omitempty"`  // identity of the worker that has it or had it last
 }
 
 // Front is the newest front that the status knows.

@@ -1,0 +1,78 @@
+package workflows
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// withDefaults fills in the fields that were left zero.
+func (t Tuning) withDefaults() Tuning {
+	set(&t.Heartbeat, 10*time.Second)
+	set(&t.Timeout, 6*time.Hour)
+	set(&t.Retry, time.Second)
+	set(&t.Attempts, 5)
+	return t
+}
+
+// activity returns ctx with the options that every activity of this package runs under. A cancelled
+// activity is waited for: it stores what it has, and nothing of it runs on behind the workflow's back.
+func (t Tuning) activity(ctx workflow.Context, summary string, attempts int) workflow.Context {
+	t = t.withDefaults()
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           EvalQueue,
+		StartToCloseTimeout: t.Timeout,
+		HeartbeatTimeout:    t.Heartbeat,
+		WaitForCancellation: true,
+		Summary:             summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval:        t.Retry,
+			BackoffCoefficient:     2,
+			MaximumInterval:        max(30*time.Second, t.Retry),
+			MaximumAttempts:        int32(attempts),
+			NonRetryableErrorTypes: permanentTypes,
+		},
+	})
+}
+
+// do runs one activity with the usual number of attempts and waits for its result.
+func do[R any](ctx workflow.Context, t Tuning, name, summary string, in any) (R, error) {
+	var out R
+	ctx = t.activity(ctx, summary, t.withDefaults().Attempts)
+	err := workflow.ExecuteActivity(ctx, name, in).Get(ctx, &out)
+	return out, err
+}
+
+// blamesCandidates reports whether an error of Evaluate that outlived its retries may be the doing of
+// the candidates: their worker died or hung (a time-out), it panicked, or it says so. Anything else,
+// a full disk say, would befall every other batch as well.
+func blamesCandidates(err error) bool {
+	if temporal.IsTimeoutError(err) || temporal.IsPanicError(err) {
+		return true
+	}
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.Type() == ErrCandidateFailed
+}
+
+// Cause returns what ended a run, without the names of the workflows and activities that passed it on:
+// the error of an activity with its text, or err itself if there is none.
+func Cause(err error) error {
+	var app *temporal.ApplicationError
+	for errors.As(err, &app) {
+		inner := errors.Unwrap(app)
+		var deeper *temporal.ApplicationError
+		if !errors.As(inner, &deeper) {
+			return &cause{app}
+		}
+		err = inner
+	}
+	return err
+}
+
+// cause prints an application error as what was said, without its type and retryability.
+type cause struct{ app *temporal.ApplicationError }
+
+func (c *cause) Error() string { return c.app.Message() }
+func (c *cause) Unwrap() error { return c.app }
