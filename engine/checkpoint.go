@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// Checkpoint is a model as it lies on disk: its configuration, its tensors and its tokenizer.
+// Weight files are mapped read-only, so that processes on one machine share them. It is safe for
+// concurrent use. The files must not be changed or truncated while it is open.
+type Checkpoint struct {
+	ref     string
+	config  Config
+	tensors map[string]Tensor
+	names   []string // of tensors, sorted
+	files   []*file  // everything that Digest covers, sorted by name
+	weights int64    // bytes of the files that hold tensors
+	single  bool     // one file is the model (GGUF): its digest is that file's
+
+	tokenizer func() (*Tokenizer, error)
+	digest    func() (string, error)
+	close     func() error
+}
+
+// file is one file of a checkpoint, mapped or read into memory.
+type file struct {
+	name string // as it is called in errors and, its last element, in the digest
+	data []byte
+	id   string       // path, size and time of change; empty: not on a disk
+	free func() error // nil: the garbage collector's
+}
+
+// source opens the files of a model folder by their names in it. A name that does not exist gives
+// an error that is fs.ErrNotExist.
+type source func(name string) (*file, error)
+
+// Open opens a model: [Builtin], a Hugging Face folder (config.json, tokenizer.json and
+// safetensors), or a GGUF file. Every tensor that the configuration asks for is there with the
+// right shape when it returns; whether weights are finite is left to [Checkpoint.Check]. Errors
+// name the file and the tensor; they match [ErrMalformed] or [ErrUnsupported] where the content of
+// a file is at fault.
+func Open(ref string) (*Checkpoint, error) {
+	if ref == Builtin {
+		return openBuiltin()
+	}
+	info, err := os.Stat(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("engine: model %s: %w: give a Hugging Face folder, a .gguf file or %q", ref, fs.ErrNotExist, Builtin)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: model %s: %w", ref, err)
+	}
+	if info.IsDir() {
+		return openFolder(func(name string) (*file, error) { return mapFile(filepath.Join(ref, name)) }, ref)
+	}
+	f, err := mapFile(ref)
+	if err != nil {
+		return nil, fmt.Errorf("engine: model %w", err)
+	}
+	ck, err := openGGUF(f)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("engine: %s: %w", f.name, err), f.release())
+	}
+	return ck, nil
+}
+
+// OpenFS opens the model folder at the root of fsys, as Open does a Hugging Face folder, and reads
+// its files into memory. Errors call the folder ref.
+func OpenFS(fsys fs.FS, ref string) (*Checkpoint, error) {
+	return openFolder(func(name string) (*file, error) {
+		data, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		return &file{name: ref + "/" + name, data: data}, nil
+	}, ref)
+}
+
+func (f *file) release() error {
+	if f.free == nil {
+		return nil
+	}
+	return f.free()
+}
+
+// finish checks that the tensors that the configuration asks for are there and gives the
+// checkpoint its lazily computed parts. tokenizer reads the tokenizer.
+func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
+	for _, want := range c.config.tensors() {
+		t, ok := c.tensors[want.name]
+		switch {
+		case !ok:
+			return malformed("tensor %s is missing", want.name)
+		case !slices.Equal(t.Shape, want.shape):
+			return malformed("tensor %s has shape %v, want %v", want.name, t.Shape, want.shape)
+		case t.format == nil:
+			return unsupported("tensor %s is of type %s", want.name, t.Type)
+		}
+	}
+	for name, t := range c.tensors {
+		if t.format != nil { // others are not of the model
+			c.names = append(c.names, name)
+		}
+	}
+	slices.Sort(c.names)
+	slices.SortFunc(c.files, func(a, b *file) int { return compareBase(a.name, b.name) })
+	c.tokenizer = sync.OnceValues(tokenizer)
+	c.digest = sync.OnceValues(c.sum)
+	c.close = sync.OnceValue(func() error {
+		var errs []error
+		for _, f := range c.files {
+			errs = append(errs, f.release())
+		}
+		return errors.Join(errs...)
+	})
+	return nil
+}
+
+// Config is the configuration of the model.
+func (c *Checkpoint) Config() Config { return c.config }
+
+// Names lists the tensors, sorted. It may have more than the model needs.
+func (c *Checkpoint) Names() []string { return slices.Clone(c.names) }
+
+// Tensor is the tensor of a Hugging Face name, also where the file is GGUF.
+func (c *Checkpoint) Tensor(name string) (Tensor, error) {
+	t, ok := c.tensors[name]
+	if !ok || t.format == nil {
+		return Tensor{}, fmt.Errorf("engine: %s: no tensor %s", c.ref, name)
+	}
+	return t, nil
+}
+
+// Tokenizer is the tokenizer of the model, read on first use.
+func (c *Checkpoint) Tokenizer() (*Tokenizer, error) { return c.tokenizer() }
+
+// FileBytes is the size of the files that hold the weights.
+func (c *Checkpoint) FileBytes() int64 { return c.weights }
+
+// Check reads every tensor of the model and reports the first, in forward order, that holds a NaN
+// or an infinity.
+func (c *Checkpoint) Check() error {
+	for _, want := range c.config.tensors() {
+		if err := c.tensors[want.name].Check(); err != nil {
+			return fmt.Errorf("engine: %s: %w", c.ref, err)
+		}
+	}
+	return nil
+}
+
+// Close unmaps the files. No tensor may be read after it; Config and a Tokenizer already read
+// stay usable.
+func (c *Checkpoint) Close() error { return c.close() }
