@@ -64,6 +64,12 @@ func Permanent(errType string, err error) error {
 	return temporal.NewNonRetryableApplicationError(err.Error(), errType, err)
 }
 
+// Failed returns err as an error for which the candidates of a batch are to blame; see
+// [ErrCandidateFailed].
+func Failed(err error) error {
+	return temporal.NewApplicationErrorWithCause(err.Error(), ErrCandidateFailed, err)
+}
+
 // Search attributes by which runs can be listed and found.
 var (
 	AttributeModel      = temporal.NewSearchAttributeKeyKeyword("PPModel")

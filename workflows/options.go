@@ -59,14 +59,9 @@ func blamesCandidates(err error) bool {
 // Cause returns what ended a run, without the names of the workflows and activities that passed it on:
 // the error of an activity with its text, or err itself if there is none.
 func Cause(err error) error {
-	var app *temporal.ApplicationError
-	for errors.As(err, &app) {
-		inner := errors.Unwrap(app)
-		var deeper *temporal.ApplicationError
-		if !errors.As(inner, &deeper) {
-			return &cause{app}
-		}
-		err = inner
+	// What an application error wraps is in its text already.
+	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return &cause{app}
 	}
 	return err
 }
