@@ -1,0 +1,2 @@
+// Package search finds good compressed versions of a model.
+package search
