@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Optimizer proposes candidates and learns from their scores. It does no IO, reads no clock and
@@ -74,15 +75,58 @@ type Job struct {
 	Schedule *Schedule
 }
 
+const (
+	methodEvoPress = "evopress"
+	methodRandom   = "random"
+)
+
 // Methods lists the methods that [New] knows.
-func Methods() []string { return []string{"evopress", "random"} }
+func Methods() []string { return []string{methodEvoPress, methodRandom} }
 
 // ErrUnreachable is wrapped by errors about a target that no candidate of the space meets.
 var ErrUnreachable = errors.New("target out of reach")
 
-// New starts a search by the named method.
+// New starts a search by the named method: evopress, the (1+λ) search of EvoPress with
+// level-switch mutation and multi-stage selection, or random, which scores random candidates of the
+// target's size and is there to be compared with. Without a target both search the whole front:
+// several targets spread over the sizes of the space, the budget split between them.
+//
+// A target that no candidate meets is an error that wraps [ErrUnreachable] and names the range.
 func New(method string, job Job) (Optimizer, error) {
-	return nil, fmt.Errorf("search: unknown method %q, want one of %q", method, Methods())
+	if !slices.Contains(Methods(), method) {
+		return nil, fmt.Errorf("search: unknown method %q, want one of %q", method, Methods())
+	}
+	if err := job.Space.Validate(); err != nil {
+		return nil, err
+	}
+	if job.Target != (Target{}) {
+		if err := job.Space.Reach(job.Target); err != nil {
+			return nil, err
+		}
+	}
+	var schedule Schedule
+	if job.SeqLen < 1 || job.Windows < 1 {
+		return nil, fmt.Errorf("search: %d windows of %d tokens to score candidates on, want at least 1 of both", job.Windows, job.SeqLen)
+	}
+	if job.Schedule != nil {
+		schedule = job.Schedule.clamp(job.Windows)
+	} else {
+		var err error
+		if schedule, err = ScheduleFor(job.Space.Kind, job.Budget, job.SeqLen, job.Windows); err != nil {
+			return nil, err
+		}
+	}
+	if err := schedule.Validate(); err != nil {
+		return nil, err
+	}
+	targets, turn := []Target{job.Target}, 1
+	if job.Target == (Target{}) {
+		targets, turn = job.Space.ladder(schedule, job.Budget/int64(job.SeqLen))
+	}
+	if method == methodRandom {
+		return newRandom(job, schedule, targets)
+	}
+	return newEvoPress(job, schedule, targets, turn)
 }
 
 // Restore goes on with a search from what [Optimizer.State] returned, on the same space.
@@ -92,6 +136,15 @@ func Restore(space *Space, state []byte) (Optimizer, error) {
 	}
 	if err := json.Unmarshal(state, &head); err != nil {
 		return nil, fmt.Errorf("search: reading a state: %w", err)
+	}
+	if err := space.Validate(); err != nil {
+		return nil, err
+	}
+	switch head.Method {
+	case methodEvoPress:
+		return restoreEvoPress(space, state)
+	case methodRandom:
+		return restoreRandom(space, state)
 	}
 	return nil, fmt.Errorf("search: state of unknown method %q", head.Method)
 }

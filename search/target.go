@@ -127,13 +127,27 @@ func (s *Space) groups() [][]int {
 	return out
 }
 
+// tolerance is how far a level may be above the share of a unit and still count as having it: half
+// a weight, as levels remove whole weights, or next to nothing, for the rounding of shares.
+func (m measure) tolerance() float64 {
+	if m == byCost {
+		return 0.5 + 1e-6
+	}
+	return 1e-3
+}
+
 // goal is a target made concrete on a space.
 type goal struct {
-	m      measure
-	aim    float64 // what a candidate is built to, at most
-	limit  int64   // what no candidate exceeds; above aim only by the rounding of costs to whole weights
-	ideal  []float64
-	spread bool // slack of a group may go to another
+	m     measure
+	sets  []bound   // every unit is in one
+	ideal []float64 // the share of each unit if levels were continuous
+}
+
+// bound holds a set of units to a measure.
+type bound struct {
+	units []int
+	aim   int64 // raised to this at most
+	limit int64 // never above this, which differs from aim by the rounding of costs to whole weights
 }
 
 // Reach says whether candidates of s can meet t, and if not, what range they can.
@@ -143,12 +157,10 @@ func (s *Space) Reach(t Target) error {
 }
 
 func (s *Space) goal(t Target) (goal, error) {
-	all := make([]int, len(s.Units))
-	for i := range all {
-		all[i] = i
-	}
+	all := s.units()
 	params := float64(s.Params())
-	g := goal{spread: true, ideal: make([]float64, len(s.Units))}
+	g := goal{ideal: make([]float64, len(s.Units))}
+	var aim, slack float64
 	var show func(total float64) string // a total in the words of the target
 	switch {
 	case t.Kind == TargetSparsity && s.Kind == Sparsity:
@@ -156,28 +168,28 @@ func (s *Space) goal(t Target) (goal, error) {
 			return goal{}, fmt.Errorf("search: target %s: the levels of the space do not say how many weights they remove", t)
 		}
 		g.m = byCost
-		g.aim = -t.Value * params
-		g.limit = int64(math.Floor(g.aim + float64(len(s.Units))/2))
+		aim = -t.Value * params
+		slack = float64(len(s.Units)) / 2
 		show = func(total float64) string { return fmt.Sprintf("%.4g", -total/params) }
 	case t.Kind == TargetDrop && s.Kind == Drop:
 		return s.dropGoal(t)
 	case t.Kind == TargetBits:
-		g.aim = t.Value * params / 8
-		g.limit = int64(math.Floor(g.aim + 1e-6))
+		aim = t.Value * params / 8
+		slack = 1e-6
 		show = func(total float64) string { return fmt.Sprintf("%.4g", 8*total/params) }
 	case t.Kind == TargetSize:
-		g.aim = t.Value - float64(s.FixedBytes)
-		g.limit = int64(math.Floor(g.aim))
+		aim = t.Value - float64(s.FixedBytes)
 		show = func(total float64) string { return fmt.Sprintf("%.0f", total+float64(s.FixedBytes)) }
 	default:
 		return goal{}, fmt.Errorf("search: target %q is not one for a %s space", t, s.Kind)
 	}
 	low, high := s.span(g.m, all)
-	if float64(g.limit) < low || g.aim > high+0.5*float64(len(s.Units)) {
-		return goal{}, fmt.Errorf("search: target %s: %w: this space has %s from %s to %s",
-			t, ErrUnreachable, t.Kind, show(min(low, high)), show(max(low, high)))
+	if aim+slack < low || aim-slack > high {
+		return goal{}, fmt.Errorf("search: target %s: %w: this space has a %s from %s to %s",
+			t, ErrUnreachable, t.Kind, show(low), show(high))
 	}
-	s.level(g.m, all, g.aim, g.ideal)
+	s.share(g.m, all, aim, g.ideal)
+	g.sets = []bound{{units: all, aim: int64(math.Floor(aim + min(slack, 1e-6))), limit: int64(math.Floor(aim + slack))}}
 	return g, nil
 }
 
@@ -188,13 +200,12 @@ func (s *Space) dropGoal(t Target) (goal, error) {
 		aim := -math.Floor(float64(t.Value*float64(len(units))) + 0.5)
 		low, high := s.span(g.m, units)
 		if aim < low || aim > high {
-			return goal{}, fmt.Errorf("search: target %s: %w: %g of the %d sub-blocks of group %s would go, it has %g to %g to give",
+			return goal{}, fmt.Errorf("search: target %s: %w: it takes %g of the %d sub-blocks of group %s, of which %g to %g can go",
 				t, ErrUnreachable, -aim, len(units), s.Units[units[0]].Group, -high, -low)
 		}
-		s.level(g.m, units, aim, g.ideal)
-		g.aim += aim
+		s.share(g.m, units, aim, g.ideal)
+		g.sets = append(g.sets, bound{units: units, aim: int64(aim), limit: int64(aim)})
 	}
-	g.limit = int64(g.aim)
 	return g, nil
 }
 
@@ -208,9 +219,9 @@ func (s *Space) span(m measure, units []int) (low, high float64) {
 	return low, high
 }
 
-// level gives each of the units its share of aim: the same measure a weight for all, except for
+// share gives each of the units its share of aim: the same measure a weight for all, except for
 // those whose levels do not go that far, which take their extreme and leave the rest to the others.
-func (s *Space) level(m measure, units []int, aim float64, ideal []float64) {
+func (s *Space) share(m measure, units []int, aim float64, ideal []float64) {
 	weight := func(u int) float64 {
 		if s.Kind == Drop && m == byCost {
 			return 1
