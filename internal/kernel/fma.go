@@ -1,0 +1,43 @@
+package kernel
+
+import "math"
+
+// fma32 returns x*y + z rounded once to float32: the bits of the hardware's VFMADD231SS, denormals, infinities and signed zeros included.
+//
+// The product of two float32 is exact in float64, so only the sum can round. Rounding it again to float32 is harmless unless the float64
+// sum lies exactly between two float32; then, and below the normal range, where those midpoints sit elsewhere, fmaOdd decides.
+func fma32(x, y, z float32) float32 {
+	s := float64(x)*float64(y) + float64(z)
+	if math.Float64bits(s)&tailMask == tailHalf || math.Abs(s) < minNormal {
+		return fmaOdd(x, y, z)
+	}
+	return float32(s)
+}
+
+const (
+	tailMask  = 1<<29 - 1 // the bits of a float64's significand that a normal float32 has no room for
+	tailHalf  = 1 << 28   // their value exactly between two float32
+	minNormal = 0x1p-126  // smallest normal float32
+)
+
+// fmaOdd is fma32 without a short cut: it rounds the float64 sum to odd, which keeps the second rounding from being misled by the first.
+func fmaOdd(x, y, z float32) float32 {
+	p := float64(float64(x) * float64(y)) // exact
+	c := float64(z)
+	s := p + c
+	// TwoSum (Knuth): s + e = p + c exactly.
+	b := s - p
+	e := float64(p-float64(s-b)) + float64(c-b)
+	if e > 0 || e < 0 { // false for the NaN that an infinite s gives
+		if u := math.Float64bits(s); u&1 == 0 {
+			// s is the even neighbour of the exact sum: step to the odd one, which is on the other side of the exact sum.
+			if (e > 0) == (s > 0) {
+				u++
+			} else {
+				u--
+			}
+			s = math.Float64frombits(u)
+		}
+	}
+	return float32(s)
+}

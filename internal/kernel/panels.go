@@ -1,0 +1,141 @@
+package kernel
+
+import "fmt"
+
+// PanelWidth is the number of rows of W, columns of C, in one panel.
+const PanelWidth = 32
+
+// Panels is a weight matrix W[Rows x Cols] packed for [MatMul]: Data is [ceil(Rows/32)][Cols][32]float32, padded with zero rows.
+// Panel p holds rows 32p … 32p+31, transposed, so that a step of the product reads 32 consecutive numbers.
+type Panels struct {
+	Rows, Cols int
+	Data       []float32
+}
+
+// NewPanels returns the panels of a zero matrix.
+func NewPanels(rows, cols int) *Panels {
+	p := new(Panels)
+	p.Reset(rows, cols)
+	clear(p.Data)
+	return p
+}
+
+// Reset gives the panels another shape and keeps their memory where it suffices. The content is undefined until it is packed.
+func (p *Panels) Reset(rows, cols int) {
+	if rows < 0 || cols < 0 {
+		panic(fmt.Sprintf("kernel: panels of %d x %d", rows, cols))
+	}
+	p.Rows, p.Cols = rows, cols
+	n := p.Panels() * cols * PanelWidth
+	if cap(p.Data) < n {
+		p.Data = make([]float32, n)
+	}
+	p.Data = p.Data[:n]
+}
+
+// Panels returns the number of panels, ceil(Rows/32).
+func (p *Panels) Panels() int { return (p.Rows + PanelWidth - 1) / PanelWidth }
+
+// View returns panels [p0, p1) as a matrix of its own that shares the memory; row 0 of the view is row 32·p0.
+func (p *Panels) View(p0, p1 int) Panels {
+	if p0 < 0 || p1 < p0 || p1 > p.Panels() {
+		panic(fmt.Sprintf("kernel: view [%d, %d) of %d panels", p0, p1, p.Panels()))
+	}
+	s := p.Cols * PanelWidth
+	return Panels{Rows: max(0, min(p.Rows, p1*PanelWidth)-p0*PanelWidth), Cols: p.Cols, Data: p.Data[p0*s : p1*s : p1*s]}
+}
+
+// Pack packs n rows of Cols numbers each, row-major, as rows first … first+n-1. first is a multiple of 32, and n is one too unless the
+// rows reach the end. Calls for different rows may run at the same time.
+func (p *Panels) Pack(first int, rows []float32, n int) { p.PackStrided(first, rows, p.Cols, n) }
+
+// PackStrided is Pack for rows that start ld numbers apart: row first+i is src[i·ld : i·ld+Cols].
+func (p *Panels) PackStrided(first int, src []float32, ld, n int) {
+	p.checkRange(first, n)
+	if n == 0 || p.Cols == 0 {
+		return
+	}
+	checkMatrix("packed rows", src, ld, n, p.Cols)
+	for r := 0; r < n; r += PanelWidth {
+		dst := p.Data[(first+r)*p.Cols:][:p.Cols*PanelWidth]
+		packPanel(dst, src[r*ld:], ld, p.Cols, min(PanelWidth, n-r))
+	}
+}
+
+// PackT packs the transpose of a row-major matrix of Cols rows that start ld numbers apart: row first+j is column j of src,
+// W[first+j][k] = src[k·ld+j]. So the values of attention, [keys][dim], become the W[dim x keys] of the product P·V.
+// first and n follow the rule of Pack.
+func (p *Panels) PackT(first int, src []float32, ld, n int) {
+	p.checkRange(first, n)
+	if n == 0 || p.Cols == 0 {
+		return
+	}
+	checkMatrix("packed columns", src, ld, p.Cols, n)
+	for r := 0; r < n; r += PanelWidth {
+		dst := p.Data[(first+r)*p.Cols:][:p.Cols*PanelWidth]
+		if width := n - r; width < PanelWidth {
+			for k := range p.Cols {
+				d := dst[k*PanelWidth:][:PanelWidth]
+				clear(d[copy(d, src[k*ld+r:][:width]):])
+			}
+			continue
+		}
+		for k := range p.Cols {
+			*(*[PanelWidth]float32)(dst[k*PanelWidth:]) = [PanelWidth]float32(src[k*ld+r:])
+		}
+	}
+}
+
+// Unpack writes n rows from row first on to dst, row-major, Cols numbers each.
+func (p *Panels) Unpack(first, n int, dst []float32) {
+	if first < 0 || n < 0 || first+n > p.Rows {
+		panic(fmt.Sprintf("kernel: rows [%d, %d) of %d", first, first+n, p.Rows))
+	}
+	for i := range n {
+		j := first + i
+		panel := p.Data[j/PanelWidth*PanelWidth*p.Cols:]
+		row := dst[i*p.Cols:][:p.Cols]
+		for k := range row {
+			row[k] = panel[k*PanelWidth+j%PanelWidth]
+		}
+	}
+}
+
+func (p *Panels) checkRange(first, n int) {
+	if first < 0 || n < 0 || first%PanelWidth != 0 || first+n > p.Rows || n%PanelWidth != 0 && first+n != p.Rows {
+		panic(fmt.Sprintf("kernel: rows [%d, %d) of %d are no whole panels", first, first+n, p.Rows))
+	}
+}
+
+// packPanel packs rows (1 … 32) rows of cols numbers, ld apart, as one panel; missing rows are zero.
+func packPanel(dst, src []float32, ld, cols, rows int) {
+	whole := 0
+	if rows == PanelWidth {
+		whole = cols &^ 7
+		packBlocks(current(), dst, src, ld, whole)
+	} else {
+		clear(dst[:cols*PanelWidth])
+	}
+	for i := range rows {
+		row := src[i*ld:][:cols]
+		for k := whole; k < cols; k++ {
+			dst[k*PanelWidth+i] = row[k]
+		}
+	}
+}
+
+// packBlocksGo packs the first cols columns, a multiple of 8, of 32 rows.
+func packBlocksGo(dst, src []float32, ld, cols int) {
+	for i := range PanelWidth {
+		for k, x := range src[i*ld:][:cols] {
+			dst[k*PanelWidth+i] = x
+		}
+	}
+}
+
+// checkMatrix panics unless s holds rows of cols numbers that start ld apart.
+func checkMatrix(what string, s []float32, ld, rows, cols int) {
+	if rows < 0 || cols < 0 || rows > 0 && cols > 0 && (ld < cols && rows > 1 || len(s) < (rows-1)*ld+cols) {
+		panic(fmt.Sprintf("kernel: %s: %d x %d with a stride of %d do not fit in %d numbers", what, rows, cols, ld, len(s)))
+	}
+}

@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+)
+
+// EnvKernel names the environment variable that selects the variant at start: one of [Variants].
+const EnvKernel = "PARETOPRESS_KERNEL"
+
+// variant is an implementation of the kernels. Larger is faster where the processor supports it.
+type variant uint32
+
+const (
+	pureGo variant = iota
+	avx2
+	avx512
+	numVariants
+)
+
+var variantNames = [numVariants]string{pureGo: "go", avx2: "avx2", avx512: "avx512"}
+
+// active is the only mutable state of the package besides initErr, which is written before main starts.
+var (
+	active  atomic.Uint32
+	initErr error
+)
+
+func init() {
+	active.Store(uint32(best()))
+	if name := os.Getenv(EnvKernel); name != "" {
+		if err := Use(name); err != nil {
+			initErr = fmt.Errorf("%w (from %s; using %q)", err, EnvKernel, Active())
+		}
+	}
+}
+
+// Init returns the error of the selection by [EnvKernel] at start, nil where it is unset or names a variant that this processor has.
+// After an error the best variant is in use.
+func Init() error { return initErr }
+
+// Variants returns the variants that this processor and operating system support, fastest first; the last is always "go".
+func Variants() []string {
+	var names []string
+	for v := numVariants; v > 0; v-- {
+		if supported(v - 1) {
+			names = append(names, variantNames[v-1])
+		}
+	}
+	return names
+}
+
+// Use switches every kernel to a variant, one of [Variants].
+func Use(name string) error {
+	for v := range numVariants {
+		if variantNames[v] != name {
+			continue
+		}
+		if !supported(v) {
+			return fmt.Errorf("kernel: variant %q needs a processor or operating system with other features; here are: %s", name, strings.Join(Variants(), ", "))
+		}
+		active.Store(uint32(v))
+		return nil
+	}
+	return fmt.Errorf("kernel: unknown variant %q; here are: %s", name, strings.Join(Variants(), ", "))
+}
+
+// Active returns the name of the variant in use.
+func Active() string { return variantNames[current()] }
+
+func current() variant { return variant(active.Load()) }
+
+func best() variant {
+	v := numVariants - 1
+	for !supported(v) {
+		v--
+	}
+	return v
+}
