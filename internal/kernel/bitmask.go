@@ -1,0 +1,173 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// Bitmask is a sparse matrix: one bit a weight, and the weights whose bit is set as 16-bit numbers.
+//
+// Each row of the mask starts at a byte; the weight in column j has bit j&7 of byte j>>3. Values
+// follow in the order of rows and, within a row, columns.
+type Bitmask struct {
+	rows, cols int
+	stride     int // bytes of a row of the mask
+	bf16       bool
+	mask       []byte
+	values     []byte
+	starts     []int // index of the first value of each row, and the number of values
+}
+
+// BitmaskBytes is the size of a rows x cols matrix with nnz weights left.
+func BitmaskBytes(rows, cols int, nnz int64) int64 {
+	return int64(rows)*int64((cols+7)/8) + 2*nnz
+}
+
+// PackBitmask stores the weights of w (rows x cols, row-major) whose keep is true: as binary16 numbers,
+// or as bfloat16 where bf16 is true. It returns an error if a weight that is kept is not finite once
+// rounded.
+func PackBitmask(rows, cols int, w []float32, keep []bool, bf16 bool) (*Bitmask, error) {
+	stride := (cols + 7) / 8
+	mask := make([]byte, rows*stride)
+	nnz := 0
+	for i := range rows {
+		for j, kept := range keep[i*cols : (i+1)*cols] {
+			if kept {
+				mask[i*stride+j>>3] |= 1 << (j & 7)
+				nnz++
+			}
+		}
+	}
+	values := make([]byte, 0, 2*nnz)
+	for i, kept := range keep[:rows*cols] {
+		switch {
+		case !kept:
+		case bf16:
+			values = binary.LittleEndian.AppendUint16(values, EncodeBF16(w[i]))
+		default:
+			values = binary.LittleEndian.AppendUint16(values, EncodeF16(w[i]))
+		}
+	}
+	return NewBitmask(rows, cols, bf16, mask, values)
+}
+
+// NewBitmask makes a matrix of its stored parts, which it keeps. It returns an error unless they have
+// the lengths that the shape and the mask ask for, every value is finite and the bits after the end of
+// a row are 0.
+func NewBitmask(rows, cols int, bf16 bool, mask, values []byte) (*Bitmask, error) {
+	if err := checkShape(rows, cols); err != nil {
+		return nil, err
+	}
+	stride := (cols + 7) / 8
+	if len(mask) != rows*stride {
+		return nil, fmt.Errorf("kernel: bitmask of %d x %d weights has %d bytes, want %d", rows, cols, len(mask), rows*stride)
+	}
+	b := &Bitmask{rows: rows, cols: cols, stride: stride, bf16: bf16, mask: mask, values: values, starts: make([]int, rows+1)}
+	nnz := 0
+	for i := range rows {
+		b.starts[i] = nnz
+		row := mask[i*stride : (i+1)*stride]
+		if row[stride-1]>>(uint(cols-1)&7)>>1 != 0 {
+			return nil, fmt.Errorf("kernel: bitmask has a bit set after the %d columns of row %d", cols, i)
+		}
+		for ; len(row) >= 8; row = row[8:] {
+			nnz += bits.OnesCount64(binary.LittleEndian.Uint64(row))
+		}
+		for _, m := range row {
+			nnz += bits.OnesCount8(m)
+		}
+	}
+	b.starts[rows] = nnz
+	if len(values) != 2*nnz {
+		return nil, fmt.Errorf("kernel: bitmask with %d bits set has %d bytes of values, want %d", nnz, len(values), 2*nnz)
+	}
+	exponent := uint16(0x7c00)
+	if bf16 {
+		exponent = 0x7f80
+	}
+	for i := 0; i < len(values); i += 2 {
+		if binary.LittleEndian.Uint16(values[i:])&exponent == exponent {
+			return nil, fmt.Errorf("kernel: value %d of a bitmask is NaN or infinite", i/2)
+		}
+	}
+	return b, nil
+}
+
+// Shape returns the numbers of rows and columns.
+func (b *Bitmask) Shape() (rows, cols int) { return b.rows, b.cols }
+
+// Bytes is the number of bytes of mask and values.
+func (b *Bitmask) Bytes() int64 { return int64(len(b.mask)) + int64(len(b.values)) }
+
+// NNZ is the number of weights whose bit is set.
+func (b *Bitmask) NNZ() int64 { return int64(b.starts[b.rows]) }
+
+// Format returns "bitmask-f16" or "bitmask-bf16".
+func (b *Bitmask) Format() string {
+	if b.bf16 {
+		return "bitmask-bf16"
+	}
+	return "bitmask-f16"
+}
+
+// Parts returns the mask, a byte for 8 columns, and the values.
+func (b *Bitmask) Parts() []Part {
+	return []Part{
+		{Name: "bitmask", Type: "U8", Shape: []int{b.rows, b.stride}, Data: b.mask},
+		{Name: "values", Type: valueType(b.bf16), Shape: []int{len(b.values) / 2}, Data: b.values},
+	}
+}
+
+// valueType is the type of the values of a [Bitmask].
+func valueType(bf16 bool) string {
+	if bf16 {
+		return "BF16"
+	}
+	return "F16"
+}
+
+// DecodeRows writes the n rows from row first on to dst, row-major.
+func (b *Bitmask) DecodeRows(first, n int, dst []float32) {
+	for i := first; i < first+n; i++ {
+		row := dst[(i-first)*b.cols:][:b.cols]
+		clear(row)
+		mask := b.mask[i*b.stride : (i+1)*b.stride]
+		values := b.values[2*b.starts[i] : 2*b.starts[i+1]]
+		for j := 0; len(mask) > 0; j += 64 {
+			var m uint64
+			if len(mask) >= 8 {
+				m, mask = binary.LittleEndian.Uint64(mask), mask[8:]
+			} else {
+				for k, x := range mask {
+					m |= uint64(x) << (8 * k)
+				}
+				mask = nil
+			}
+			out := row[j:min(j+64, b.cols)]
+			if b.bf16 {
+				values = scatterBF16(out, m, values)
+			} else {
+				values = scatterF16(out, m, values)
+			}
+		}
+	}
+}
+
+// scatterF16 puts the next values where m has a bit and returns the values after them.
+func scatterF16(out []float32, m uint64, values []byte) []byte {
+	n := 2 * bits.OnesCount64(m)
+	for at := 0; at < n; at, m = at+2, m&(m-1) {
+		out[bits.TrailingZeros64(m)] = DecodeF16(binary.LittleEndian.Uint16(values[at:]))
+	}
+	return values[n:]
+}
+
+// scatterBF16 is scatterF16 for bfloat16 values.
+func scatterBF16(out []float32, m uint64, values []byte) []byte {
+	n := 2 * bits.OnesCount64(m)
+	for at := 0; at < n; at, m = at+2, m&(m-1) {
+		out[bits.TrailingZeros64(m)] = DecodeBF16(binary.LittleEndian.Uint16(values[at:]))
+	}
+	return values[n:]
+}

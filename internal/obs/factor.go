@@ -1,0 +1,207 @@
+package obs
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/lapack/lapack64"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+// Damping is the share of the mean of H's diagonal that is added to the diagonal.
+const Damping = 0.01
+
+// maxResidual is how far H·(UᵀU·x) may be from x, relative to x, for a factor to be trusted. The
+// damping bounds the condition number of H by 100 times the number of columns, so that a sound
+// factorization in float64 stays below 1e-8.
+const maxResidual = 1e-6
+
+// Factor is the upper triangular U with UᵀU = H⁻¹, where H is the damped Hessian of the output error
+// of linear modules that share an input.
+type Factor struct {
+	cols    int
+	dead    []int // columns whose input was always 0, ascending
+	failure error
+	diag    []float32   // U_jj, all positive
+	panels  [][]float32 // panel p: [min(32(p+1), cols)][32], the columns 32p … of U down to its diagonal
+}
+
+// New factors the Hessian that belongs to a Gram matrix: gram is Σ x·xᵀ over tokens inputs, cols x cols
+// and symmetric, of which the upper triangle is read. It is not changed.
+//
+// A column whose input was always 0 is dead: nothing is known about its weights and nothing depends on
+// them, so that H_jj = 1 stands for it and sweeps set its weights to 0. Then [Damping] times the mean
+// of the diagonal is added to the diagonal.
+//
+// New returns an error if gram has another size, is not finite or has a negative diagonal. If the
+// factorization fails all the same, the factor is the identity and [Factor.Failure] says why.
+func New(gram []float32, cols, tokens int) (*Factor, error) {
+	if cols <= 0 || len(gram) != cols*cols {
+		return nil, fmt.Errorf("obs: Gram matrix of %d columns has %d elements", cols, len(gram))
+	}
+	if tokens <= 0 {
+		return nil, fmt.Errorf("obs: Gram matrix of %d tokens", tokens)
+	}
+	for i := range cols {
+		for j := i; j < cols; j++ {
+			if v := float64(gram[i*cols+j]); math.IsNaN(v) || math.IsInf(v, 0) || i == j && v < 0 {
+				return nil, fmt.Errorf("obs: Gram matrix has %v in row %d, column %d", v, i, j)
+			}
+		}
+	}
+	h := newHessian(gram, cols, tokens)
+	f := &Factor{cols: cols, dead: h.dead, diag: make([]float32, cols)}
+	u, err := h.factor()
+	if err != nil {
+		f.failure = err
+		clear(u)
+		for j := range cols {
+			u[j*cols+j] = 1
+		}
+	}
+	f.store(u)
+	return f, nil
+}
+
+// Cols is the number of columns of the modules that the factor is for.
+func (f *Factor) Cols() int { return f.cols }
+
+// Diag returns the diagonal of U, all positive. It must not be changed.
+func (f *Factor) Diag() []float32 { return f.diag }
+
+// Dead lists the columns whose input was always 0, ascending.
+func (f *Factor) Dead() []int { return f.dead }
+
+// Failure is not nil if H could not be factored and U is the identity, so that sweeps feed no error
+// back: GPTQ then does what round-to-nearest does.
+func (f *Factor) Failure() error { return f.failure }
+
+// store keeps u (cols x cols, upper triangular) in float32.
+func (f *Factor) store(u []float64) {
+	const width = kernel.PanelWidth
+	n := f.cols
+	for first := 0; first < n; first += width {
+		last := min(first+width, n)
+		panel := make([]float32, last*width)
+		for k := range last {
+			for j := max(first, k); j < last; j++ {
+				panel[k*width+j-first] = float32(u[k*n+j])
+			}
+		}
+		f.panels = append(f.panels, panel)
+	}
+	for j := range n {
+		f.diag[j] = float32(u[j*n+j])
+	}
+}
+
+// hessian is H = scale·gram with the diagonal replaced.
+type hessian struct {
+	gram  []float32
+	cols  int
+	scale float64
+	diag  []float64 // with dead columns and damping
+	dead  []int
+}
+
+func newHessian(gram []float32, cols, tokens int) hessian {
+	h := hessian{gram: gram, cols: cols, scale: 2 / float64(tokens), diag: make([]float64, cols)}
+	mean := 0.0
+	for j := range cols {
+		d := h.scale * float64(gram[j*cols+j])
+		if d == 0 {
+			d = 1
+			h.dead = append(h.dead, j)
+		}
+		h.diag[j] = d
+		mean += d / float64(cols)
+	}
+	for j := range h.diag {
+		h.diag[j] += float64(Damping * mean)
+	}
+	return h
+}
+
+// factor returns U, row-major. Where it returns an error the content is undefined.
+//
+// With J the reversal of the order of columns, J·H·J = L·Lᵀ gives H = (JLJ)·(JLJ)ᵀ, a product of an
+// upper and a lower triangle, so that U = (JLJ)⁻¹ = J·L⁻¹·J: H⁻¹ itself is never formed.
+func (h hessian) factor() ([]float64, error) {
+	n := h.cols
+	a := make([]float64, n*n)
+	for i := range n {
+		for j := range i { // below the diagonal of J·H·J lies the upper triangle of H, reversed
+			a[i*n+j] = h.scale * float64(h.gram[(n-1-i)*n+n-1-j])
+		}
+		a[i*n+i] = h.diag[n-1-i]
+	}
+	_, ok := lapack64.Potrf(blas64.Symmetric{N: n, Stride: n, Data: a, Uplo: blas.Lower})
+	if !ok {
+		return a, errors.New("obs: the Hessian is not positive definite")
+	}
+	if !lapack64.Trtri(blas64.Triangular{Uplo: blas.Lower, Diag: blas.NonUnit, N: n, Stride: n, Data: a}) {
+		return a, errors.New("obs: the factor of the Hessian is singular")
+	}
+	for i, k := 0, len(a)-1; i < k; i, k = i+1, k-1 { // J·a·J is a read backwards
+		a[i], a[k] = a[k], a[i]
+	}
+	for j := range n {
+		if d := float32(a[j*n+j]); !(d > 0) || math.IsInf(1/float64(d), 0) || math.IsInf(float64(d), 0) {
+			return a, fmt.Errorf("obs: the factor of the Hessian has %v on its diagonal", d)
+		}
+	}
+	if r := h.residual(a); !(r < maxResidual) {
+		return a, fmt.Errorf("obs: the factor of the Hessian is off by %.1e", r)
+	}
+	return a, nil
+}
+
+// residual is |H·UᵀU·x - x| / |x| for a fixed x without structure.
+func (h hessian) residual(u []float64) float64 {
+	n := h.cols
+	x, y, z := make([]float64, n), make([]float64, n), make([]float64, n)
+	for i := range x {
+		x[i] = math.Sin(float64(i*i + 1))
+	}
+	for i := range n { // y = U·x
+		for j := i; j < n; j++ {
+			y[i] += float64(u[i*n+j] * x[j])
+		}
+	}
+	for i := range n { // z = Uᵀ·y
+		for j := i; j < n; j++ {
+			z[j] += float64(u[i*n+j] * y[i])
+		}
+	}
+	clear(y)
+	for i := range n { // y = H·z
+		y[i] += float64(h.diag[i] * z[i])
+		for j := i + 1; j < n; j++ {
+			v := h.scale * float64(h.gram[i*n+j])
+			y[i] += float64(v * z[j])
+			y[j] += float64(v * z[i])
+		}
+	}
+	off, size := 0.0, 0.0
+	for i := range n {
+		d := y[i] - x[i]
+		off += float64(d * d)
+		size += float64(x[i] * x[i])
+	}
+	return math.Sqrt(off / size)
+}
+
+// Finite returns an error that names the first weight of w, a matrix of cols columns, that is NaN or
+// infinite.
+func Finite(w []float32, cols int) error {
+	for i, v := range w {
+		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
+			return fmt.Errorf("weight %v in row %d, column %d", v, i/cols, i%cols)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,25 @@
+package prune
+
+import (
+	"math"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+// magnitude removes the smallest weights of the matrix.
+func (s Spec) magnitude(w []float32, rows, cols int) (kernel.Packed, error) {
+	keys := make([]uint32, len(w))
+	for i, v := range w {
+		keys[i] = math.Float32bits(v) &^ (1 << 31)
+	}
+	keep := make([]bool, len(w))
+	keepLargest(keep, keys, s.Zeros(len(w)))
+	bf16 := false
+	for i, v := range w {
+		bf16 = bf16 || keep[i] && tooLarge(v)
+	}
+	return kernel.PackBitmask(rows, cols, w, keep, bf16)
+}
+
+// tooLarge tells whether a weight has no finite binary16 number beside it.
+func tooLarge(v float32) bool { return kernel.EncodeF16(v)&0x7fff == 0x7c00 }

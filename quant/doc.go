@@ -1,0 +1,25 @@
+// Package quant makes quantized levels of linear modules: integers of 2 to 8 bits with a scale and a
+// zero for each group of consecutive columns of a row.
+//
+//	spec, err := quant.Parse("gptq-3b-g64")
+//	size := spec.Bytes(rows, cols)                 // exact, before anything is built
+//	packed, err := spec.Build(w, rows, cols, f)    // f: the module's obs.Factor
+//
+// A weight is stored as q = clamp(round(w/s) + z, 0, 2^b-1) and is worth s·(q-z). The grid of a group
+// whose weights reach from min to max is that of GPTQ's quantizer:
+//
+//	asymmetric: min and max are widened to include 0, s = (max-min)/(2^b-1), z = round(-min/s)
+//	symmetric:  s = 2·max|w|/(2^b-1), z = 2^(b-1)
+//
+// A group of zeros has the range -1 to 1. Scales are rounded to binary16 before anything is divided by
+// them, and ties are rounded to even.
+//
+// Round-to-nearest (rtn) takes each weight by itself. GPTQ (E. Frantar et al., GPTQ: Accurate
+// Post-Training Quantization for Generative Pre-trained Transformers, arXiv 2210.17323) visits columns
+// in their order in blocks of 128 and makes those to come absorb the error. The grid of a group is
+// set when its first column is reached, from weights that have absorbed all errors before it, also
+// where the group starts within a block.
+//
+// The caller checks the meaning of what it quantizes: Build takes any finite matrix whose scales fit in
+// binary16.
+package quant
