@@ -15,7 +15,7 @@ var (
 func (g *generator) journal() {
 	g.past = true
 	day, weekday, wind := g.between(1, 60), g.uniform(len(weekdays)), g.uniform(len(winds))
-	stock, what := g.between(40, 90), goods[g.uniform(len(goods))]
+	stock, what := g.between(55, 95), goods[g.uniform(len(goods))]
 	g.words("Log", "of", "the")
 	g.word(title(g.lex.nouns[g.noun(-1)].one))
 	g.mark(".")
