@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+func calibrate(t *testing.T, m *Model, windows [][]int32, from, to int) map[int][]Gram {
+	t.Helper()
+	blocks := make(map[int][]Gram)
+	next := from
+	err := m.Calibrate(context.Background(), windows, from, to, func(block int, grams []Gram) error {
+		if block != next {
+			t.Errorf("block %d is visited when %d is due", block, next)
+		}
+		next++
+		blocks[block] = grams
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next != to {
+		t.Errorf("blocks up to %d are visited, want %d", next, to)
+	}
+	return blocks
+}
+
+func TestGramsMatchReference(t *testing.T) {
+	for _, name := range []string{"llama", "qwen3"} {
+		tiny := tinyModels()[name]
+		m := tiny.load(t, 2)
+		windows := tiny.texts(testLengths...)
+		tokens := 0
+		var inputs []map[string]matrix
+		for _, w := range windows {
+			tokens += len(w)
+			_, in := tiny.run(w)
+			inputs = append(inputs, in)
+		}
+		for block, grams := range calibrate(t, m, windows, 0, tiny.layers) {
+			var modules []string
+			for _, g := range grams {
+				modules = append(modules, g.Modules...)
+				if g.Tokens != tokens {
+					t.Errorf("%v: %d tokens, want %d", g.Modules, g.Tokens, tokens)
+				}
+				for _, module := range g.Modules {
+					compareGram(t, g, module, inputs)
+				}
+			}
+			var want []string
+			for _, module := range m.Config().Modules() {
+				if module.Block == block {
+					want = append(want, module.Name)
+				}
+			}
+			if !slices.Equal(modules, want) {
+				t.Errorf("block %d: Grams of %v, want %v", block, modules, want)
+			}
+		}
+	}
+}
+
+// compareGram holds a Gram against the sum of the outer products of a module's
+// inputs in float64.
+func compareGram(t *testing.T, g Gram, module string, inputs []map[string]matrix) {
+	t.Helper()
+	for i := range g.Cols {
+		for j := range g.Cols {
+			var want, size float64
+			for _, in := range inputs {
+				for _, x := range in[module] {
+					want += x[i] * x[j]
+					size += math.Abs(x[i] * x[j])
+				}
+			}
+			if got := float64(g.Sum[i*g.Cols+j]); math.Abs(got-want) > 1e-5*size {
+				t.Fatalf("%s: element %d, %d of the Gram is %v, want %v", module, i, j, got, want)
+			}
+		}
+	}
+}
+
+func TestGramsAreExact(t *testing.T) {
+	defer useVariant(t, kernel.Active())
+	tiny := tinyModels()["mistral"]
+	windows := tiny.texts(150, 64, 129, 300, 300, 300)
+	var want map[int][]Gram
+	for _, variant := range kernel.Variants() {
+		useVariant(t, variant)
+		for _, threads := range []int{1, 2, 3} { // the number of threads decides the size of a batch
+			m := tiny.load(t, threads)
+			got := calibrate(t, m, windows, 0, 2)
+			if want == nil {
+				want = got
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s, %d threads: other Grams", variant, threads)
+			}
+		}
+	}
+}
+
+func TestCalibrateRange(t *testing.T) {
+	tiny := tinyModels()["llama"]
+	m := tiny.load(t, 2)
+	windows := tiny.texts(testLengths...)
+	all := calibrate(t, m, windows, 0, 3)
+	some := calibrate(t, m, windows, 1, 2)
+	if !reflect.DeepEqual(some[1], all[1]) {
+		t.Error("a block's Grams depend on the range of blocks")
+	}
+	for _, r := range [][2]int{{-1, 2}, {2, 1}, {0, 4}} {
+		if m.Calibrate(context.Background(), windows, r[0], r[1], nil) == nil {
+			t.Errorf("blocks %v of 3 are accepted", r)
+		}
+	}
+	failure := fmt.Errorf("visit failed")
+	visits := 0
+	err := m.Calibrate(context.Background(), windows, 0, 3, func(int, []Gram) error { visits++; return failure })
+	if !errors.Is(err, failure) || visits != 1 {
+		t.Errorf("error %v after %d visits, want %v after 1", err, visits, failure)
+	}
+}
+
+func TestCalibrateDropped(t *testing.T) {
+	tiny := tinyModels()["llama"]
+	m := tiny.load(t, 2)
+	windows := tiny.texts(40, 64)
+	if err := m.Drop("model.layers.0.self_attn"); err != nil {
+		t.Fatal(err)
+	}
+	zero := tiny.clone()
+	clear(zero.weights["model.layers.0.self_attn.o_proj.weight"])
+	var inputs []map[string]matrix
+	for _, w := range windows {
+		_, in := zero.run(w)
+		inputs = append(inputs, in)
+	}
+	grams := calibrate(t, m, windows, 0, 1)[0]
+	if len(grams) != 2 {
+		t.Fatalf("%d Grams of a block without attention, want 2", len(grams))
+	}
+	for _, g := range grams {
+		compareGram(t, g, g.Modules[0], inputs)
+	}
+}

@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+)
+
+// Windows of the tests cross the borders of row blocks, query tiles and panels.
+var testLengths = []int{150, 2, 33, 64, 129, 96}
+
+// tolerance is the error of a log-probability that float32 may bring into the
+// tiny models, whose logits are below 20: about 100 roundings of 2^-24 * 20.
+const tolerance = 1e-4
+
+func TestLogProbsMatchReference(t *testing.T) {
+	for name, tiny := range tinyModels() {
+		t.Run(name, func(t *testing.T) {
+			m := tiny.load(t, 2)
+			for _, window := range tiny.texts(testLengths...) {
+				got, err := m.LogProbs(context.Background(), window)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got) != len(window)-1 {
+					t.Fatalf("%d log-probabilities for a window of %d tokens", len(got), len(window))
+				}
+				logits, _ := tiny.run(window)
+				want := logProbs(logits)
+				for i, p := range got {
+					if w := want[i][window[i+1]]; math.Abs(float64(p)-w) > tolerance {
+						t.Fatalf("window of %d, position %d: log p = %v, want %v", len(window), i+1, p, w)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestScoreMatchesReference(t *testing.T) {
+	for name, tiny := range tinyModels() {
+		t.Run(name, func(t *testing.T) {
+			m := tiny.load(t, 2)
+			windows := tiny.texts(testLengths...)
+			teacher, err := m.Teach(context.Background(), windows)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := tiny.clone()
+			for _, module := range m.Config().Modules() {
+				if module.Block == 1 {
+					w := changed.weights[module.Name+".weight"]
+					for i := range w {
+						w[i] = float32(math.Round(float64(w[i]*8))) / 8
+					}
+					set(t, m, changed, module.Name)
+				}
+			}
+			clear(changed.weights["model.layers.2.mlp.down_proj.weight"])
+			if err := m.Drop("model.layers.2.mlp"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := m.Score(context.Background(), windows, teacher, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, window := range windows {
+				dense, _ := tiny.run(window)
+				candidate, _ := changed.run(window)
+				p, q := logProbs(dense), logProbs(candidate)
+				var nll, kl float64
+				for j, next := range window[1:] {
+					nll -= q[j][next]
+					for v := range p[j] {
+						kl += math.Exp(p[j][v]) * (p[j][v] - q[j][v])
+					}
+				}
+				n := float64(len(window) - 1)
+				if got[i].Tokens != len(window)-1 {
+					t.Errorf("window %d: %d tokens scored of %d", i, got[i].Tokens, len(window))
+				}
+				if math.Abs(got[i].NLL-nll) > n*tolerance {
+					t.Errorf("window %d: NLL %v, want %v", i, got[i].NLL, nll)
+				}
+				if math.Abs(got[i].KL-kl) > n*tolerance || kl < 0.01*n {
+					t.Errorf("window %d: KL %v, want %v", i, got[i].KL, kl)
+				}
+			}
+		})
+	}
+}
+
+// set puts the module's weights of another tiny model into m.
+func set(t *testing.T, m *Model, from *tiny, module string) {
+	t.Helper()
+	shape := from.shapes[module+".weight"]
+	if err := m.Set(module, plain{shape[0], shape[1], from.weights[module+".weight"]}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// plain is a row-major matrix as Weights.
+type plain struct {
+	rows, cols int
+	data       []float32
+}
+
+func (p plain) Shape() (rows, cols int) { return p.rows, p.cols }
+
+func (p plain) DecodeRows(first, n int, dst []float32) {
+	copy(dst, p.data[first*p.cols:(first+n)*p.cols])
+}
+
+func TestScoreRejects(t *testing.T) {
+	tiny := tinyModels()["llama"]
+	m := tiny.load(t, 1)
+	taught := tiny.texts(16)
+	teacher, err := m.Teach(context.Background(), taught)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name    string
+		windows [][]int32
+		teacher *Teacher
+		want    string
+	}{
+		{"one token", [][]int32{{1, 2}, {3}}, nil, "window 1 has 1 tokens"},
+		{"too long", [][]int32{make([]int32, 513)}, nil, "window 0 has 513 tokens; the model takes at most 512"},
+		{"unknown token", [][]int32{{1, 2, 530}}, nil, "window 0, position 2: token 530"},
+		{"negative token", [][]int32{{-1, 2}}, nil, "window 0, position 0: token -1"},
+		{"not taught", [][]int32{taught[0], {1, 2}}, teacher, "window 1 is not one that the teacher was taught"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := m.Score(context.Background(), test.windows, test.teacher, nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+	other := tinyModels()["llama"]
+	other.vocab = 64
+	other.fill()
+	if _, err := other.load(t, 1).Score(context.Background(), other.texts(16), teacher, nil); err == nil {
+		t.Error("a teacher of another vocabulary is accepted")
+	}
+}

@@ -1,0 +1,241 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+// golden are scores that Hugging Face transformers gave; bench/peers/golden_scores.py
+// makes them, and states the rules of the configurations.
+type golden struct {
+	Provenance map[string]string
+	SeqLen     int `json:"seq_len"`
+	Windows    []int
+	Tokens     string `json:"tokens_sha256"`
+	Dropped    []string
+	Scores     []struct {
+		Name     string
+		Weights  string `json:"weights_sha256"`
+		NLL, KL  float64
+		LogProbs [][]float64 `json:"log_probs"`
+	}
+}
+
+// smolLM2 opens the file named by PARETOPRESS_SMOLLM2 and skips the test without it.
+func smolLM2(tb testing.TB) *Checkpoint {
+	tb.Helper()
+	path := os.Getenv("PARETOPRESS_SMOLLM2")
+	if path == "" {
+		tb.Skip("PARETOPRESS_SMOLLM2 does not name SmolLM2-135M-Instruct.Q4_1.gguf")
+	}
+	ck, err := Open(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { ck.Close() })
+	return ck
+}
+
+// opticks returns windows of the text that comes with Go.
+func opticks(tb testing.TB, ck *Checkpoint, seqLen int, numbers ...int) [][]int32 {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "src/testdata/Isaac.Newton-Opticks.txt"))
+	if err != nil {
+		tb.Skip(err)
+	}
+	tokenizer, err := ck.Tokenizer()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ids := tokenizer.Encode(text)
+	var windows [][]int32
+	for _, n := range numbers {
+		windows = append(windows, ids[n*seqLen:(n+1)*seqLen])
+	}
+	return windows
+}
+
+func TestSmolLM2MatchesTransformers(t *testing.T) {
+	ck := smolLM2(t)
+	var want golden
+	data, err := os.ReadFile("testdata/smollm2_scores.json")
+	if err == nil {
+		err = json.Unmarshal(data, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := opticks(t, ck, want.SeqLen, want.Windows...)
+	hash := sha256.New()
+	for _, w := range windows {
+		if err := binary.Write(hash, binary.LittleEndian, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != want.Tokens {
+		t.Fatalf("other tokens: %s, want %s", got, want.Tokens)
+	}
+	m, err := Load(ck, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	teacher, err := m.Teach(context.Background(), windows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := func(w []float32) {}
+	for i, configuration := range []struct {
+		name   string
+		change func(w []float32)
+		drop   []string
+	}{
+		{"dense", keep, nil},
+		{"dropped", keep, want.Dropped},
+		{"pruned", pruneByRule, nil},
+		{"quantized", quantizeByRule, nil},
+	} {
+		reference := want.Scores[i]
+		t.Run(configuration.name, func(t *testing.T) {
+			if reference.Name != configuration.name {
+				t.Fatalf("the reference is that of %s", reference.Name)
+			}
+			if got := setAll(t, m, configuration.change); got != reference.Weights {
+				t.Errorf("other weights: %s, want %s", got, reference.Weights)
+			}
+			for _, sub := range configuration.drop {
+				if err := m.Drop(sub); err != nil {
+					t.Fatal(err)
+				}
+				defer m.Restore(sub)
+			}
+			scores, err := m.Score(context.Background(), windows, teacher, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var nll, kl, tokens float64
+			for _, s := range scores {
+				nll, kl, tokens = nll+s.NLL, kl+s.KL, tokens+float64(s.Tokens)
+			}
+			nll, kl = nll/tokens, kl/tokens
+			worst := 0.0
+			for i, w := range windows {
+				p, err := m.LogProbs(context.Background(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for j := range p {
+					worst = max(worst, math.Abs(float64(p[j])-reference.LogProbs[i][j]))
+				}
+			}
+			t.Logf("NLL %.7f, transformers %.7f (relative %.1e); KL %.7f, %.7f; largest difference of a log-probability %.1e",
+				nll, reference.NLL, math.Abs(nll/reference.NLL-1), kl, reference.KL, worst)
+			if math.Abs(nll-reference.NLL) > 1e-4*reference.NLL {
+				t.Errorf("NLL %v, want %v within 1e-4", nll, reference.NLL)
+			}
+			if math.Abs(kl-reference.KL) > 1e-4*reference.KL {
+				t.Errorf("KL %v, want %v within 1e-4", kl, reference.KL)
+			}
+			if !(worst < 2e-3) {
+				t.Errorf("log-probabilities differ by up to %v, want 2e-3", worst)
+			}
+		})
+	}
+}
+
+// setAll sets every linear module to its changed dense weights and returns a
+// digest of them.
+func setAll(t *testing.T, m *Model, change func(w []float32)) string {
+	t.Helper()
+	hash := sha256.New()
+	for _, module := range m.Config().Modules() {
+		w := plain{module.Rows, module.Cols, make([]float32, module.Rows*module.Cols)}
+		m.modules[module.Name].dense.DecodeRows(0, module.Rows, w.data)
+		change(w.data)
+		if err := binary.Write(hash, binary.LittleEndian, w.data); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Set(module.Name, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// pruneByRule zeroes the 3 of 10 weights of smallest magnitude.
+func pruneByRule(w []float32) {
+	order := make([]int, len(w))
+	for i := range order {
+		order[i] = i
+	}
+	abs := func(i int) uint32 { return math.Float32bits(w[i]) &^ (1 << 31) }
+	slices.SortStableFunc(order, func(i, j int) int { return int(abs(i)) - int(abs(j)) })
+	for _, i := range order[:int(0.3*float64(len(w)))] {
+		w[i] = 0
+	}
+}
+
+// quantizeByRule rounds groups of 64 weights to 4 bits; every row is a whole
+// number of groups.
+func quantizeByRule(w []float32) {
+	const top = 15
+	round := func(x float32) float32 { return float32(math.RoundToEven(float64(x))) }
+	for group := range slices.Chunk(w, 64) {
+		low, high := slices.Min(group), slices.Max(group)
+		scale := kernel.DecodeF16(kernel.EncodeF16((high - low) / top))
+		if scale == 0 {
+			scale = 1
+		}
+		zero := min(max(round(-low/scale), 0), top)
+		for i, x := range group {
+			q := min(max(round(x/scale)+zero, 0), top)
+			group[i] = (q - zero) * scale
+		}
+	}
+}
+
+// BenchmarkScoreSmolLM2 is the rate of NLL over windows of 512 tokens, which
+// bench/peers/time_forward.py compares with PyTorch's.
+func BenchmarkScoreSmolLM2(b *testing.B) {
+	benchmarkSmolLM2(b, false)
+}
+
+// BenchmarkKLSmolLM2 is the rate of NLL and KL against a teacher.
+func BenchmarkKLSmolLM2(b *testing.B) {
+	benchmarkSmolLM2(b, true)
+}
+
+func benchmarkSmolLM2(b *testing.B, kl bool) {
+	ck := smolLM2(b)
+	windows := opticks(b, ck, 512, 0, 1, 2, 3)
+	m, err := Load(ck, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	var teacher *Teacher
+	if kl {
+		if teacher, err = m.Teach(context.Background(), windows); err != nil {
+			b.Fatal(err)
+		}
+	}
+	tokens := 0
+	for b.Loop() {
+		if _, err := m.Score(context.Background(), windows, teacher, nil); err != nil {
+			b.Fatal(err)
+		}
+		tokens += 4 * 512
+	}
+	b.ReportMetric(float64(tokens)/b.Elapsed().Seconds(), "tokens/s")
+}
