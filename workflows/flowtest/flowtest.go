@@ -91,19 +91,24 @@ func (a *Activities) enter(ctx context.Context, name string, in any) error {
 // Prepare pretends to look at the folder.
 func (a *Activities) Prepare(ctx context.Context, in workflows.PrepareInput) (workflows.PrepareResult, error) {
 	err := a.enter(ctx, workflows.ActivityPrepare, in)
+	a.Fill()
 	step := a.Step
 	if step == 0 {
 		step = -1
-	}
-	for s := range max(step, 0) { // the scores of all steps but the last are there
-		for c := range Candidates {
-			a.score(logName(s), c, false)
-		}
 	}
 	return workflows.PrepareResult{
 		ModelDigest: "m0", BankID: "b0", BankDir: in.Folder + "/bank", Blocks: 8, Ranges: a.Ranges, Step: step,
 		Model: "pretended", SpaceText: "4 units x 2 levels", DenseBytes: 8e6,
 	}, err
+}
+
+// Fill scores what a folder whose log ends with step Step holds the scores of: all steps but the last.
+func (a *Activities) Fill() {
+	for s := range a.Step {
+		for c := range Candidates {
+			a.score(logName(s), c, false)
+		}
+	}
 }
 
 // BuildLevels pretends to build one level of one unit a block.

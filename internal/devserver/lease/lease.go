@@ -34,8 +34,8 @@ const patience = 300 * time.Millisecond
 
 // Lease is the right to serve a data folder.
 type Lease struct {
-	dir  string
-	file *os.File
+	dir string
+	fd  int // not an os.File, which would be closed when the Lease is no longer reachable
 }
 
 // Acquire takes the lock of dir, which it creates if need be. If another process has it the error
@@ -44,29 +44,30 @@ func Acquire(dir string) (*Lease, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	path := filepath.Join(dir, lockFile)
+	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("lease: %w", err)
+		return nil, fmt.Errorf("lease: open %s: %w", path, err)
 	}
+	l := &Lease{dir: dir, fd: fd}
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		err = flock(f, unix.LOCK_EX)
-		if err == nil {
-			// What a killed process published is no longer true.
-			if err := os.Remove(filepath.Join(dir, infoFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-				f.Close()
-				return nil, fmt.Errorf("lease: %w", err)
-			}
-			return &Lease{dir: dir, file: f}, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lease: lock %s: %w", f.Name(), err)
-		}
-		if time.Now().After(deadline) {
-			f.Close()
-			return nil, inUse(dir)
+		err = flock(fd, unix.LOCK_EX)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
 		}
 	}
+	if err == nil {
+		err = l.Withdraw() // what a killed process published is no longer true
+	} else if errors.Is(err, unix.EWOULDBLOCK) {
+		err = inUse(dir)
+	} else {
+		err = fmt.Errorf("lease: lock %s: %w", path, err)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return l, nil
 }
 
 // inUse says who has the lock of dir.
@@ -96,7 +97,7 @@ func (l *Lease) Withdraw() error {
 
 // Release gives the folder free. The lock file stays: removing it would let two processes lock two files.
 func (l *Lease) Release() error {
-	return errors.Join(l.Withdraw(), l.file.Close())
+	return errors.Join(l.Withdraw(), unix.Close(l.fd))
 }
 
 // Lookup returns where the server of dir is reached, and false if no process serves it.
@@ -110,7 +111,7 @@ func Lookup(dir string) (Info, bool) {
 		return Info{}, false
 	}
 	defer f.Close() // gives the lock back, had we got it
-	if err := flock(f, unix.LOCK_SH); err == nil {
+	if err := flock(int(f.Fd()), unix.LOCK_SH); err == nil {
 		return Info{}, false
 	}
 	return info, true
@@ -132,10 +133,10 @@ func read(dir string) (Info, error) {
 	return info, nil
 }
 
-// flock takes a lock on f without waiting.
-func flock(f *os.File, how int) error {
+// flock takes a lock on a file without waiting.
+func flock(fd, how int) error {
 	for {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		err := unix.Flock(fd, how|unix.LOCK_NB)
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

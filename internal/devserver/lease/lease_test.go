@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestOneHolderAtATime(t *testing.T) {
@@ -96,7 +97,7 @@ func TestLookupDoesNotHinderAcquire(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-time.After(time.Millisecond):
 					Lookup(dir)
 				}
 			}
