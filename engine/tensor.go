@@ -80,8 +80,8 @@ func (t Tensor) Check() error {
 		block := t.data[at : at+f.bytes]
 		if !f.finite(block) {
 			element := at / f.bytes * f.block
-			return malformed("tensor %s: NaN or infinite weight in row %d, column %d or after",
-				t.Name, element/t.Cols(), element%t.Cols())
+			return &fault{ErrNotFinite, fmt.Sprintf("tensor %s: NaN or infinite weight in row %d, column %d or after",
+				t.Name, element/t.Cols(), element%t.Cols())}
 		}
 	}
 	return nil

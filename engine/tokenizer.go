@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // Tokenizer is a byte-level BPE tokenizer. It gives the tokens that the reference implementation
@@ -33,7 +31,7 @@ func (t *Tokenizer) Encode(text []byte) []int32 {
 	e := encoder{t: t, words: map[string][]int32{}}
 	t.added.raw.split(s, e.token, func(s string) {
 		if t.nfc {
-			s = norm.NFC.String(s)
+			s = nfc(s)
 		}
 		t.added.normal.split(s, e.token, func(s string) { t.stages.cut(s, e.word) })
 	})

@@ -3,8 +3,6 @@ package engine
 import (
 	"slices"
 	"strings"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // tokenizerSpec is what the files say of a tokenizer, in the characters of the byte alphabet.
@@ -62,7 +60,7 @@ func (s *tokenizerSpec) build() (*Tokenizer, error) {
 		case !a.normalized:
 			t.added.raw.add(a.text, a.addedToken)
 		case s.nfc:
-			t.added.normal.add(norm.NFC.String(a.text), a.addedToken)
+			t.added.normal.add(nfc(a.text), a.addedToken)
 		default:
 			t.added.normal.add(a.text, a.addedToken)
 		}

@@ -57,9 +57,9 @@ func classOf(s string) (class, int) {
 	}
 	r, n := utf8.DecodeRuneInString(s)
 	switch {
-	case unicode.IsLetter(r):
+	case isLetter(r):
 		return classLetter, n
-	case unicode.IsNumber(r):
+	case isNumber(r):
 		return classNumber, n
 	case unicode.IsSpace(r):
 		return classSpace, n
@@ -209,29 +209,33 @@ func contraction(s string, fold bool) int {
 
 // nextDigit makes every digit a word of its own.
 func nextDigit(s string) int {
-	if c, n := classOf(s); c == classNumber {
+	r, n := utf8.DecodeRuneInString(s)
+	if isDigit(r) {
 		return n
 	}
-	return notNumbers(s)
+	return digitRun(s, false)
 }
 
 // nextDigits makes every run of digits a word of its own.
 func nextDigits(s string) int {
-	if n := run(s, classNumber); n > 0 {
-		return n
-	}
-	return notNumbers(s)
+	r, _ := utf8.DecodeRuneInString(s)
+	return digitRun(s, isDigit(r))
 }
 
-// notNumbers is the length of what comes before the first number in s.
-func notNumbers(s string) int {
-	n := 0
-	for n < len(s) {
-		c, size := classOf(s[n:])
-		if c == classNumber {
-			break
+// digitRun is the length of the digits, or of what are none, at the start of s.
+func digitRun(s string, want bool) int {
+	for i, r := range s {
+		if isDigit(r) != want {
+			return i
 		}
-		n += size
 	}
-	return n
+	return len(s)
+}
+
+// isDigit is what the reference's pre-tokenizer Digits calls a digit: any number.
+func isDigit(r rune) bool {
+	if r < utf8.RuneSelf {
+		return r >= '0' && r <= '9'
+	}
+	return isNumber(r) || unicode.Is(numbers17, r)
 }

@@ -1,0 +1,117 @@
+package evalworker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// heartbeatEvery is how often an activity says that it is alive and how far it is.
+const heartbeatEvery = 2 * time.Second
+
+// Activities are the methods of a [Workbench] as Temporal activities: they add heartbeats and sort their
+// errors into those that a retry may mend and those that none will.
+type Activities struct {
+	bench   *Workbench
+	stop    func()
+	stopped context.Context
+	running sync.WaitGroup
+}
+
+// errStopped interrupts activities when their worker stops. It is retryable: another worker goes on.
+var errStopped = errors.New("evalworker: the worker was stopped")
+
+// NewActivities returns the activities of a workbench, which must outlive them.
+func NewActivities(w *Workbench) *Activities {
+	a := &Activities{bench: w}
+	a.stopped, a.stop = context.WithCancel(context.Background())
+	return a
+}
+
+// Stop interrupts the activities at work and any begun from now on.
+func (a *Activities) Stop() { a.stop() }
+
+// Wait returns when no activity is at work.
+func (a *Activities) Wait() { a.running.Wait() }
+
+// Register registers the activities under the names of package workflows.
+func (a *Activities) Register(r worker.ActivityRegistry) {
+	for name, f := range map[string]any{
+		workflows.ActivityPrepare: a.Prepare, workflows.ActivityBuildLevels: a.BuildLevels, workflows.ActivityAdvance: a.Advance,
+		workflows.ActivityEvaluate: a.Evaluate, workflows.ActivityFinalists: a.Finalists, workflows.ActivityReport: a.Report,
+	} {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+// Prepare is [Workbench.Prepare].
+func (a *Activities) Prepare(ctx context.Context, in workflows.PrepareInput) (workflows.PrepareResult, error) {
+	return alive(ctx, a, in, a.bench.Prepare)
+}
+
+// BuildLevels is [Workbench.BuildLevels].
+func (a *Activities) BuildLevels(ctx context.Context, in workflows.BuildLevelsInput) (workflows.BuildLevelsResult, error) {
+	return alive(ctx, a, in, a.bench.BuildLevels)
+}
+
+// Advance is [Workbench.Advance].
+func (a *Activities) Advance(ctx context.Context, in workflows.AdvanceInput) (workflows.AdvanceResult, error) {
+	return alive(ctx, a, in, a.bench.Advance)
+}
+
+// Evaluate is [Workbench.Evaluate].
+func (a *Activities) Evaluate(ctx context.Context, in workflows.EvaluateInput) (workflows.EvaluateResult, error) {
+	return alive(ctx, a, in, a.bench.Evaluate)
+}
+
+// Finalists is [Workbench.Finalists].
+func (a *Activities) Finalists(ctx context.Context, in workflows.FinalistsInput) (workflows.FinalistsResult, error) {
+	return alive(ctx, a, in, a.bench.Finalists)
+}
+
+// Report is [Workbench.Report].
+func (a *Activities) Report(ctx context.Context, in workflows.ReportInput) (workflows.ReportResult, error) {
+	return alive(ctx, a, in, a.bench.Report)
+}
+
+// alive does a piece of work with a heartbeat that goes on whatever the work is at.
+func alive[I, O any](ctx context.Context, a *Activities, in I, do func(context.Context, I, Reporter) (O, error)) (O, error) {
+	a.running.Add(1)
+	defer a.running.Done()
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.stopped, cancel)()
+	latest := make(chan workflows.Progress, 1) // holds the newest progress
+	latest <- workflows.Progress{}
+	var heart sync.WaitGroup
+	heart.Go(func() {
+		tick := time.NewTicker(heartbeatEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-work.Done():
+				return
+			case <-tick.C:
+				p := <-latest
+				latest <- p
+				activity.RecordHeartbeat(ctx, p)
+			}
+		}
+	})
+	out, err := do(work, in, func(p workflows.Progress) {
+		<-latest
+		latest <- p
+	})
+	if err != nil && work.Err() != nil && ctx.Err() == nil {
+		err = errStopped
+	}
+	cancel()
+	heart.Wait()
+	return out, classify(err)
+}

@@ -1,0 +1,213 @@
+package evalworker
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/prune"
+	"github.com/paretopress/paretopress/search"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// sparsityLevels is how many steps of equal size go up and down from the target's sparsity: EvoPress,
+// arXiv 2410.14649.
+const sparsityLevels = 8
+
+// BuildSpace makes the space that a job searches on a model of the given shape.
+func BuildSpace(c engine.Config, job workflows.Job) (*search.Space, error) {
+	target, err := search.ParseTarget(job.Target)
+	if err != nil {
+		return nil, mark(ErrJob, err)
+	}
+	s := &search.Space{Kind: job.Space, FixedBytes: denseBytes * fixedParams(c)}
+	switch job.Space {
+	case workflows.SpaceSparsity:
+		err = sparsityUnits(s, c, job.SparsityMethod, target)
+	case workflows.SpaceQuant:
+		err = quantUnits(s, c, job)
+	case workflows.SpaceDrop:
+		dropUnits(s, c)
+	default:
+		err = fmt.Errorf("evalworker: unknown space %q", job.Space)
+	}
+	if err != nil {
+		return nil, mark(ErrJob, err)
+	}
+	groupUnits(s)
+	if err := s.Validate(); err != nil {
+		return nil, mark(ErrJob, err)
+	}
+	if job.Target != "" {
+		if err := s.Reach(target); err != nil {
+			return nil, mark(ErrJob, fmt.Errorf("--target: %w", err))
+		}
+	}
+	return s, nil
+}
+
+// fixedParams is the number of weights outside the linear modules: embeddings, norms, biases, head.
+func fixedParams(c engine.Config) int64 {
+	n := c.Parameters()
+	for _, m := range c.Modules() {
+		n -= int64(m.Rows) * int64(m.Cols)
+	}
+	return n
+}
+
+// sparsityUnits adds the linear modules with their sparsities. With a target they are s + l·Δ/numel for
+// l from -8 to 8 as far as that is a sparsity: a level is Δ weights in every module whatever its size,
+// so that a level up here for a level down there keeps the number of zeros. Without one they are dense
+// and sixteenths of the module.
+func sparsityUnits(s *search.Space, c engine.Config, method string, target search.Target) error {
+	mean, targeted, err := meanSparsity(s, c, target)
+	if err != nil {
+		return err
+	}
+	// EvoPress's default: the outermost level of a square module of the model's width is half way
+	// between the mean and the nearer end.
+	delta := int64(0.5 * min(mean, 1-mean) / sparsityLevels * float64(c.Hidden) * float64(c.Hidden))
+	for _, m := range c.Modules() {
+		n := int64(m.Rows) * int64(m.Cols)
+		u := search.Unit{Name: m.Name, Params: n}
+		var zeros []int64
+		if targeted {
+			middle := int64(math.Round(mean * float64(n)))
+			for l := int64(-sparsityLevels); l <= sparsityLevels; l++ {
+				if z := middle + l*delta; z >= 0 && z <= n && !slices.Contains(zeros, z) {
+					zeros = append(zeros, z)
+				}
+			}
+		} else {
+			u.Levels = append(u.Levels, search.Level{Name: LevelDense, Bytes: denseBytes * n})
+			for k := int64(2); k <= 14; k++ { // a mask costs a sixteenth, so less is no gain
+				zeros = append(zeros, k*n/16)
+			}
+		}
+		for _, z := range zeros {
+			l, err := sparsityLevel(method, z, n)
+			if err != nil {
+				return err
+			}
+			u.Levels = append(u.Levels, search.Level{Name: l.Name, Bytes: l.Bytes(m.Rows, m.Cols), Cost: z})
+		}
+		s.Units = append(s.Units, u)
+	}
+	return nil
+}
+
+// meanSparsity is the sparsity around which a target has its levels.
+func meanSparsity(s *search.Space, c engine.Config, target search.Target) (mean float64, targeted bool, err error) {
+	switch target.Kind {
+	case "":
+		return 0, false, nil
+	case search.TargetSparsity:
+		return target.Value, true, nil
+	}
+	var params, most, least int64 // stored bytes at sparsity 0 and 1
+	none, err := ParseLevel("magnitude-0")
+	if err != nil {
+		return 0, false, err
+	}
+	all, err := ParseLevel("magnitude-1")
+	if err != nil {
+		return 0, false, err
+	}
+	for _, m := range c.Modules() {
+		params += int64(m.Rows) * int64(m.Cols)
+		most += none.Bytes(m.Rows, m.Cols)
+		least += all.Bytes(m.Rows, m.Cols)
+	}
+	aim := target.Value - float64(s.FixedBytes)
+	if target.Kind == search.TargetBits {
+		aim = target.Value * float64(params) / 8
+	}
+	mean = (float64(most) - aim) / float64(most-least)
+	if mean < 0 || mean > 1 {
+		return 0, false, fmt.Errorf("evalworker: --target %s: %w: a sparsity space of this model has %d to %d bytes in all",
+			target, search.ErrUnreachable, least+s.FixedBytes, most+s.FixedBytes)
+	}
+	// Rounded up, so that the uniform candidate is within the target.
+	return math.Ceil(mean*1e6) / 1e6, true, nil
+}
+
+// sparsityLevel is the level of the method that sets z of n weights to zero, or as near to z as the
+// six decimals of a level's name allow, which is exact up to a million weights. The name has as few
+// decimals as that takes.
+func sparsityLevel(method string, z, n int64) (Level, error) {
+	for unit := 10_000; ; unit /= 10 { // millionths
+		share := math.Round(float64(z)/float64(n)*1e6/float64(unit)) * float64(unit)
+		spec, err := prune.New(prune.Method(method), int(share))
+		if err != nil {
+			return Level{}, err
+		}
+		if int64(spec.Zeros(int(n))) == z || unit == 1 {
+			return Level{Name: spec.String(), spec: spec}, nil
+		}
+	}
+}
+
+// quantUnits adds the linear modules with their bit widths.
+func quantUnits(s *search.Space, c engine.Config, job workflows.Job) error {
+	bits := slices.Clone(job.Bits)
+	slices.Sort(bits)
+	slices.Reverse(bits)
+	for _, m := range c.Modules() {
+		u := search.Unit{Name: m.Name, Params: int64(m.Rows) * int64(m.Cols)}
+		for _, b := range bits {
+			l, err := ParseLevel(fmt.Sprintf("%s-%db-g%d", job.QuantMethod, b, job.Group))
+			if err != nil {
+				return err
+			}
+			u.Levels = append(u.Levels, search.Level{Name: l.Name, Bytes: l.Bytes(m.Rows, m.Cols)})
+		}
+		s.Units = append(s.Units, u)
+	}
+	return nil
+}
+
+// dropUnits adds the attention and MLP sub-blocks, kept or dropped.
+func dropUnits(s *search.Space, c engine.Config) {
+	params := map[string]int64{}
+	for _, m := range c.Modules() {
+		sub := attention(m.Block)
+		switch m.Role {
+		case "gate_proj", "up_proj", "down_proj":
+			sub = mlp(m.Block)
+		}
+		params[sub] += int64(m.Rows) * int64(m.Cols)
+	}
+	for i, name := range SubBlocks(c) {
+		s.Units = append(s.Units, search.Unit{
+			Name: name, Group: [2]string{"attn", "mlp"}[i%2], Params: params[name],
+			Levels: []search.Level{{Name: LevelDense, Bytes: denseBytes * params[name]}, {Name: LevelDrop, Cost: 1}},
+		})
+	}
+}
+
+// groupUnits puts units that have no group yet into one with those whose levels have the same bytes and
+// costs, so that a switch within a group conserves both. A group is named by its number of weights.
+func groupUnits(s *search.Space) {
+	like := map[int64][]int{} // first unit of each group, by weights
+	for i := range s.Units {
+		u := &s.Units[i]
+		if u.Group != "" {
+			continue
+		}
+		key := u.Params
+		at := slices.IndexFunc(like[key], func(j int) bool {
+			return slices.EqualFunc(u.Levels, s.Units[j].Levels, func(a, b search.Level) bool { return a.Bytes == b.Bytes && a.Cost == b.Cost })
+		})
+		if at >= 0 {
+			u.Group = s.Units[like[key][at]].Group
+			continue
+		}
+		u.Group = strconv.FormatInt(u.Params, 10)
+		if n := len(like[key]); n > 0 {
+			u.Group += "." + strconv.Itoa(n)
+		}
+		like[key] = append(like[key], i)
+	}
+}

@@ -1,0 +1,86 @@
+package evalworker
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/paretopress/paretopress/bank"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// Options say what a worker may use. Nothing in them has an influence on results.
+type Options struct {
+	Slots        int   // evaluations at a time, each with a loaded model of its own [1]
+	Threads      int   // threads that compute, shared out to the slots [as many as Go runs at a time]
+	TeacherBytes int64 // memory for what the dense model predicts [1 GiB]
+}
+
+func (o Options) withDefaults() Options {
+	if o.Slots < 1 {
+		o.Slots = 1
+	}
+	if o.Threads < 1 {
+		o.Threads = defaultThreads()
+	}
+	if o.TeacherBytes < 1 {
+		o.TeacherBytes = 1 << 30
+	}
+	return o
+}
+
+// Reporter is told how far a piece of work is. It is called often and must be quick.
+type Reporter func(workflows.Progress)
+
+// Workbench holds what the activities of a process share: loaded models, the dense model's predictions,
+// open banks. Its methods are the activities as plain functions and may be called from several
+// goroutines at once.
+type Workbench struct {
+	options  Options
+	models   *models
+	teachers *teachers
+
+	mu        sync.Mutex
+	banks     map[string]*bank.Bank // by folder
+	histories map[string]*history   // by folder
+}
+
+// NewWorkbench returns an empty workbench. The caller closes it.
+func NewWorkbench(o Options) *Workbench {
+	o = o.withDefaults()
+	return &Workbench{
+		options: o, models: newModels(o.Slots, o.Threads), teachers: newTeachers(o.TeacherBytes),
+		banks: map[string]*bank.Bank{}, histories: map[string]*history{},
+	}
+}
+
+// Close lets go of models and banks. No method may be running.
+func (w *Workbench) Close() error {
+	w.models.close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var errs []error
+	for dir, b := range w.banks {
+		errs = append(errs, b.Close())
+		delete(w.banks, dir)
+	}
+	return errors.Join(errs...)
+}
+
+// bank returns the bank of a run, nil if it needs none. It stays open.
+func (w *Workbench) bank(r *run) (*bank.Bank, error) {
+	if r.prepared.Bank == nil {
+		return nil, nil
+	}
+	dir := bankDir(r.folder, r.job, r.prepared.bankID())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if b := w.banks[dir]; b != nil {
+		return b, nil
+	}
+	b, err := bank.Create(dir, *r.prepared.Bank)
+	if err != nil {
+		return nil, err
+	}
+	w.banks[dir] = b
+	return b, nil
+}
