@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 )
 
@@ -144,30 +145,36 @@ func (b *Bitmask) DecodeRows(first, n int, dst []float32) {
 				}
 				mask = nil
 			}
-			out := row[j:min(j+64, b.cols)]
-			if b.bf16 {
-				values = scatterBF16(out, m, values)
+			n := bits.OnesCount64(m)
+			if j+64 <= b.cols && len(values) >= 128 {
+				scatter((*[64]float32)(row[j:]), m, (*[128]byte)(values), b.bf16)
 			} else {
-				values = scatterF16(out, m, values)
+				var out [64]float32
+				var in [128]byte
+				copy(in[:], values)
+				scatter(&out, m, &in, b.bf16)
+				copy(row[j:], out[:])
 			}
+			values = values[2*n:]
 		}
 	}
 }
 
-// scatterF16 puts the next values where m has a bit and returns the values after them.
-func scatterF16(out []float32, m uint64, values []byte) []byte {
-	n := 2 * bits.OnesCount64(m)
-	for at := 0; at < n; at, m = at+2, m&(m-1) {
-		out[bits.TrailingZeros64(m)] = DecodeF16(binary.LittleEndian.Uint16(values[at:]))
+// scatter puts the next values where m has a bit. Arrays of fixed sizes spare the checks of indices.
+func scatter(out *[64]float32, m uint64, values *[128]byte, bf16 bool) {
+	if bf16 {
+		for at := 0; m != 0; at, m = at+2, m&(m-1) {
+			out[bits.TrailingZeros64(m)&63] = DecodeBF16(uint16(values[at&126]) | uint16(values[at&126+1])<<8)
+		}
+		return
 	}
-	return values[n:]
-}
-
-// scatterBF16 is scatterF16 for bfloat16 values.
-func scatterBF16(out []float32, m uint64, values []byte) []byte {
-	n := 2 * bits.OnesCount64(m)
-	for at := 0; at < n; at, m = at+2, m&(m-1) {
-		out[bits.TrailingZeros64(m)] = DecodeBF16(binary.LittleEndian.Uint16(values[at:]))
+	for at := 0; m != 0; at, m = at+2, m&(m-1) {
+		h := uint32(values[at&126]) | uint32(values[at&126+1])<<8
+		// The path of DecodeF16 for normal numbers; values are never infinite.
+		v := h&0x8000<<16 | (h&0x7fff<<13 + 0x38000000)
+		if h&0x7c00 == 0 {
+			v = math.Float32bits(DecodeF16(uint16(h)))
+		}
+		out[bits.TrailingZeros64(m)&63] = math.Float32frombits(v)
 	}
-	return values[n:]
 }
