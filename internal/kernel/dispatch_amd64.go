@@ -2,27 +2,137 @@
 
 package kernel
 
-func supported(v variant) bool { return v == pureGo }
+import "github.com/klauspost/cpuid/v2"
 
-func (t tile) wide(_ variant, rows int) { t.wideGo(rows) }
+// Both ask the operating system as well: whether it saves the wide registers.
+var (
+	hasAVX2   = cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
+	hasAVX512 = hasAVX2 && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
+)
 
-func packBlocks(_ variant, dst, src []float32, ld, cols int) { packBlocksGo(dst, src, ld, cols) }
-
-func expBlocks(_ variant, dst, x *float32, n int)                    { expGo(dst, x, n) }
-func siluMulBlocks(_ variant, dst, gate, up *float32, n int)         { siluMulGo(dst, gate, up, n) }
-func addBlocks(_ variant, dst, x *float32, n int)                    { addGo(dst, x, n) }
-func scaleBlocks(_ variant, x *float32, s float32, n int)            { scaleGo(x, s, n) }
-func scaleMulBlocks(_ variant, dst, x, w *float32, r float32, n int) { scaleMulGo(dst, x, w, r, n) }
-func sumSquaresBlocks(_ variant, acc *block, x *float32, n int)      { sumSquaresGo(acc, x, n) }
-func maxBlocks(_ variant, acc *block, x *float32, n int)             { maxGo(acc, x, n) }
-func sumExpBlocks(_ variant, acc *block, x *float32, shift float32, n int) {
-	sumExpGo(acc, x, shift, n)
-}
-func expSumBlocks(_ variant, acc *block, x *float32, shift float32, n int) {
-	expSumGo(acc, x, shift, n)
-}
-func klSumBlocks(_ variant, acc *block, s, t *float32, lse float32, n int) {
-	klSumGo(acc, s, t, lse, n)
+func supported(v variant) bool {
+	return v == pureGo || v == avx2 && hasAVX2 || v == avx512 && hasAVX512
 }
 
-func ropeBlocks(_ variant, lo, hi, cos, sin *float32, n int) { ropeBlocksGo(lo, hi, cos, sin, n) }
+// The functions below choose the variant by calls that the compiler sees: through function values, every buffer on the stack would escape.
+
+func expBlocks(v variant, dst, x *float32, blocks int) {
+	switch v {
+	case avx512:
+		expAVX512(dst, x, blocks)
+	case avx2:
+		expAVX2(dst, x, blocks)
+	default:
+		expGo(dst, x, blocks)
+	}
+}
+
+func siluMulBlocks(v variant, dst, gate, up *float32, blocks int) {
+	switch v {
+	case avx512:
+		siluMulAVX512(dst, gate, up, blocks)
+	case avx2:
+		siluMulAVX2(dst, gate, up, blocks)
+	default:
+		siluMulGo(dst, gate, up, blocks)
+	}
+}
+
+func addBlocks(v variant, dst, x *float32, blocks int) {
+	switch v {
+	case avx512:
+		addAVX512(dst, x, blocks)
+	case avx2:
+		addAVX2(dst, x, blocks)
+	default:
+		addGo(dst, x, blocks)
+	}
+}
+
+func scaleBlocks(v variant, x *float32, s float32, blocks int) {
+	switch v {
+	case avx512:
+		scaleAVX512(x, s, blocks)
+	case avx2:
+		scaleAVX2(x, s, blocks)
+	default:
+		scaleGo(x, s, blocks)
+	}
+}
+
+func scaleMulBlocks(v variant, dst, x, weight *float32, r float32, blocks int) {
+	switch v {
+	case avx512:
+		scaleMulAVX512(dst, x, weight, r, blocks)
+	case avx2:
+		scaleMulAVX2(dst, x, weight, r, blocks)
+	default:
+		scaleMulGo(dst, x, weight, r, blocks)
+	}
+}
+
+func sumSquaresBlocks(v variant, acc *block, x *float32, blocks int) {
+	switch v {
+	case avx512:
+		sumSquaresAVX512(acc, x, blocks)
+	case avx2:
+		sumSquaresAVX2(acc, x, blocks)
+	default:
+		sumSquaresGo(acc, x, blocks)
+	}
+}
+
+func maxBlocks(v variant, acc *block, x *float32, blocks int) {
+	switch v {
+	case avx512:
+		maxAVX512(acc, x, blocks)
+	case avx2:
+		maxAVX2(acc, x, blocks)
+	default:
+		maxGo(acc, x, blocks)
+	}
+}
+
+func sumExpBlocks(v variant, acc *block, x *float32, shift float32, blocks int) {
+	switch v {
+	case avx512:
+		sumExpAVX512(acc, x, shift, blocks)
+	case avx2:
+		sumExpAVX2(acc, x, shift, blocks)
+	default:
+		sumExpGo(acc, x, shift, blocks)
+	}
+}
+
+func expSumBlocks(v variant, acc *block, x *float32, shift float32, blocks int) {
+	switch v {
+	case avx512:
+		expSumAVX512(acc, x, shift, blocks)
+	case avx2:
+		expSumAVX2(acc, x, shift, blocks)
+	default:
+		expSumGo(acc, x, shift, blocks)
+	}
+}
+
+func klSumBlocks(v variant, acc *block, student, teacher *float32, lse float32, blocks int) {
+	switch v {
+	case avx512:
+		klSumAVX512(acc, student, teacher, lse, blocks)
+	case avx2:
+		klSumAVX2(acc, student, teacher, lse, blocks)
+	default:
+		klSumGo(acc, student, teacher, lse, blocks)
+	}
+}
+
+func ropeBlocks(v variant, lo, hi, cos, sin *float32, blocks int) {
+	switch v {
+	case avx512:
+		ropeAVX512(lo, hi, cos, sin, blocks)
+	case avx2:
+		ropeAVX2(lo, hi, cos, sin, blocks)
+	default:
+		ropeBlocksGo(lo, hi, cos, sin, blocks)
+	}
+}

@@ -22,18 +22,22 @@ const (
 
 var variantNames = [numVariants]string{pureGo: "go", avx2: "avx2", avx512: "avx512"}
 
-// active is the only mutable state of the package besides initErr, which is written before main starts.
+// active is the only mutable state of the package; initErr is written before main starts.
 var (
 	active  atomic.Uint32
 	initErr error
 )
 
-func init() {
+func init() { selectAtStart(os.Getenv(EnvKernel)) }
+
+func selectAtStart(name string) {
+	initErr = nil
 	active.Store(uint32(best()))
-	if name := os.Getenv(EnvKernel); name != "" {
-		if err := Use(name); err != nil {
-			initErr = fmt.Errorf("%w (from %s; using %q)", err, EnvKernel, Active())
-		}
+	if name == "" {
+		return
+	}
+	if err := Use(name); err != nil {
+		initErr = fmt.Errorf("%w (from %s; %q is in use)", err, EnvKernel, Active())
 	}
 }
 
