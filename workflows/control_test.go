@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
 
 	. "github.com/paretopress/paretopress/workflows"
 	"github.com/paretopress/paretopress/workflows/flowtest"
@@ -164,4 +165,40 @@ func TestProgressReportsAreFew(t *testing.T) {
 	e.result(in)
 	require.Greater(t, reports/2, 80)
 	require.Less(t, reports/2, 200)
+}
+
+// Finalists can be held up as well, and a run cancelled there reports what it has.
+func TestPauseAndCancelWhileFinalistsAreScored(t *testing.T) {
+	acts := &flowtest.Activities{}
+	e := newEnv(t, acts, 0, time.Minute)
+	e.at(5*time.Minute+30*time.Second, func() { // after five steps of a minute
+		require.Equal(t, PhaseFinalists, e.status().Phase)
+		e.update(UpdatePause)
+	})
+	e.at(time.Hour, func() {
+		s := e.status()
+		require.True(t, s.Paused)
+		require.Equal(t, 0, s.BatchDone)
+		require.Equal(t, flowtest.Finalists, s.Batches)
+		e.update(UpdateResume)
+	})
+	e.at(time.Hour+30*time.Second, func() { e.CancelWorkflow() })
+	require.True(t, temporal.IsCanceledError(e.failure(input())))
+	require.True(t, e.status().Report.Partial)
+}
+
+// A run that is cancelled while its bank is built waits for the builder to end.
+func TestCancelWhileBankIsBuilt(t *testing.T) {
+	acts := &flowtest.Activities{Ranges: [][2]int{{0, 4}, {4, 8}}}
+	e := newEnv(t, acts, 0, 0)
+	e.OnActivity(ActivityBuildLevels, mock.Anything, mock.Anything).Return(acts.BuildLevels).After(time.Hour)
+	ended := ""
+	e.SetOnChildWorkflowCanceledListener(func(info *workflow.Info) { ended = info.WorkflowType.Name })
+	e.at(time.Minute, func() {
+		require.Equal(t, PhaseBank, e.status().Phase)
+		e.CancelWorkflow()
+	})
+	require.True(t, temporal.IsCanceledError(e.failure(input())))
+	require.Equal(t, WorkflowBuildBank, ended)
+	require.NotContains(t, strings.Join(acts.Calls(), "\n"), ActivityAdvance)
 }
