@@ -1,20 +1,17 @@
+// Command paretopress finds the best compressed versions of a language model, one for every size.
 package main
 
 import (
-	_ "github.com/MaxHalford/eaopt"
-	_ "github.com/klauspost/cpuid/v2"
-	_ "github.com/paretopress/paretopress/internal/devserver"
-	_ "github.com/spf13/cobra"
-	_ "github.com/stretchr/testify/require"
-	_ "github.com/vbauerster/mpb/v8"
-	_ "go.temporal.io/sdk/client"
-	_ "go.temporal.io/sdk/contrib/envconfig"
-	_ "go.temporal.io/sdk/worker"
-	_ "go.temporal.io/sdk/workflow"
-	_ "golang.org/x/sys/unix"
-	_ "golang.org/x/text/unicode/norm"
-	_ "gonum.org/v1/gonum/mat"
-	_ "gopkg.in/yaml.v3"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/paretopress/paretopress/internal/cli"
 )
 
-func main() {}
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	os.Exit(cli.Run(ctx, cli.Options{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}))
+}

@@ -1,0 +1,51 @@
+# A bare `make` lists the targets.
+.DEFAULT_GOAL := help
+GO ?= go
+FUZZTIME ?= 30s
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/paretopress, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/paretopress ./cmd/paretopress
+
+test: ## every test
+	$(GO) test ./...
+
+race: ## the tests under the race detector (needs a C compiler), without those that run the server
+	$(GO) test -race $$($(GO) list ./... | grep -v -E 'internal/(devserver|cli)$$|cmd/')
+
+lint: ## gofmt, vet, import arrows, workflowcheck
+	@test -z "$$(git ls-files '*.go' | xargs gofmt -l)" || { git ls-files '*.go' | xargs gofmt -l; exit 1; }
+	$(GO) vet ./...
+	$(GO) test ./internal/lint
+	$(MAKE) --no-print-directory workflowcheck
+
+workflowcheck: ## what a workflow may not do, as Temporal's checker sees it
+	$(GO) run go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0 -config workflows/workflowcheck.yaml ./workflows/...
+
+generate: ## the assembly of internal/kernel, from its generator
+	cd internal/kernel/_gen && $(GO) run . -out ..
+
+histories: ## record the workflow histories that the replay tests read
+	$(GO) test ./internal/devserver -run TestRuns -record
+
+fuzz: ## every fuzz test for FUZZTIME
+	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./evalworker ./internal/kernel); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+bench: ## benchmarks of the kernels and operators
+	$(GO) test -run '^$$' -bench . ./internal/kernel ./internal/obs ./prune ./quant ./search
+
+peers: ## the pinned Python environment of bench/peers, in .venv
+	python3 -m venv .venv && .venv/bin/pip install -r bench/peers/requirements.txt
+
+golden: peers ## make the golden values of engine/testdata anew (needs PARETOPRESS_SMOLLM2)
+	.venv/bin/python bench/peers/golden_scores.py --help
+
+ci: ## what CI runs
+	.ci/run
+
+.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden ci
