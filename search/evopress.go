@@ -105,7 +105,7 @@ func (e *evoPress) next(budget int64) bool {
 		e.enter(e.Pool)
 	case e.Stage == initialStage:
 		first := e.Schedule.Initial
-		if !e.affords(int64(first.Keep)*int64(first.Windows), budget) {
+		if !e.affords(first.cost(), budget) {
 			return false
 		}
 		if starts := e.starts(); len(starts) > 1 {
@@ -163,6 +163,7 @@ func (e *evoPress) starts() []Candidate {
 		return []Candidate{only}
 	}
 	out := []Candidate{even}
+	seen := map[string]bool{even.String(): true}
 	for tries := 50 * e.Schedule.Initial.Keep; len(out) < e.Schedule.Initial.Keep && tries > 0; tries-- {
 		var c Candidate
 		if e.On > 0 {
@@ -171,7 +172,8 @@ func (e *evoPress) starts() []Candidate {
 		} else {
 			c = e.space.fill(g, e.RNG.shuffled)
 		}
-		if !slices.ContainsFunc(out, c.Equal) {
+		if key := c.String(); !seen[key] {
+			seen[key] = true
 			out = append(out, c)
 		}
 	}
@@ -182,15 +184,21 @@ func (e *evoPress) starts() []Candidate {
 func (e *evoPress) enter(pool []Candidate) {
 	parent := e.Rungs[e.On].Parent
 	pool = slices.Clone(pool)
-	if e.Stage > 0 && e.Schedule.Merge && len(pool) > 1 {
-		if c, ok := merge(parent, pool, e.goals[e.On], e.moves, e.RNG.Rand); ok {
-			pool = append(pool, c)
-		}
-	}
 	if e.Stage == len(e.Schedule.Stages)-1 {
 		pool = append(pool, parent)
 	}
 	e.open(pool, e.Schedule.Stages[e.Stage].Windows)
+}
+
+// merge adds to the pool what the schedule merges of the first stage's best.
+func (e *evoPress) merge(first *round) {
+	for _, k := range e.Schedule.Merge {
+		best := survivors(first, k, e.RNG.Rand)
+		c := merge(e.Rungs[e.On].Parent, best, e.moves, e.RNG.Rand)
+		if !slices.ContainsFunc(e.Pool, c.Equal) && e.space.meets(e.goals[e.On], c) {
+			e.Pool = append(e.Pool, c)
+		}
+	}
 }
 
 func (e *evoPress) open(candidates []Candidate, windows int) {
@@ -219,7 +227,11 @@ func (e *evoPress) Tell(results []Result) error {
 		e.settle(round)
 		e.Stage = 0
 	case e.Stage < len(e.Schedule.Stages)-1:
-		e.Pool = survivors(round, e.Schedule.Stages[e.Stage].Keep, e.RNG.Rand)
+		keep := e.Schedule.Stages[e.Stage].Keep
+		e.Pool = survivors(round, keep, e.RNG.Rand)
+		if e.Stage == 0 {
+			e.merge(round)
+		}
 		e.Stage++
 	default:
 		e.settle(round)
@@ -281,7 +293,7 @@ func restoreEvoPress(space *Space, state []byte) (Optimizer, error) {
 		return nil, fmt.Errorf("search: the state belongs to space %.16q, this is %s", e.Space, space.Digest())
 	case e.RNG == nil:
 		return nil, fmt.Errorf("search: state has no random generator")
-	case e.SeqLen < 1 || e.Windows < 1 || e.Turn < 1 || e.NextID < 0 || e.Tokens < 0:
+	case e.SeqLen < 1 || e.SeqLen > maxText || e.Windows < 1 || e.Windows > maxText || e.Turn < 1 || e.NextID < 0 || e.Tokens < 0:
 		return nil, fmt.Errorf("search: state has numbers out of range")
 	case len(e.Rungs) == 0 || e.On < 0 || e.On >= len(e.Rungs):
 		return nil, fmt.Errorf("search: state is at target %d of %d", e.On, len(e.Rungs))

@@ -13,10 +13,10 @@ func (s *Space) fill(g goal, order func(units []int) []int) Candidate {
 	for _, group := range s.groups() {
 		var room float64
 		for _, u := range group {
-			room += g.ideal[u] + g.m.tolerance() - float64(s.amount(g.m, c, u))
+			room += g.ideal[u] + s.slack(g.m) - float64(s.amount(g.m, c, u))
 		}
 		for _, u := range order(group) {
-			if float64(s.amount(g.m, c, u)) >= g.ideal[u]-g.m.tolerance() {
+			if float64(s.amount(g.m, c, u)) >= g.ideal[u]-s.slack(g.m) {
 				continue // it has its share
 			}
 			if up := s.up(g.m, c, u); up > 0 && float64(up) <= room {
@@ -33,7 +33,7 @@ func (s *Space) fill(g goal, order func(units []int) []int) Candidate {
 func (s *Space) floor(g goal) Candidate {
 	c := make(Candidate, len(s.Units))
 	for u := range c {
-		for c[u] < len(s.Units[u].Levels)-1 && float64(s.amount(g.m, c, u)) > g.ideal[u]+g.m.tolerance() {
+		for c[u] < len(s.Units[u].Levels)-1 && float64(s.amount(g.m, c, u)) > g.ideal[u]+s.slack(g.m) {
 			c[u]++
 		}
 	}
@@ -41,7 +41,8 @@ func (s *Space) floor(g goal) Candidate {
 }
 
 // fit changes c as little as it takes to meet a goal: in each set units are lowered in turn while
-// it is above the limit, then raised while that leaves it within the aim, larger steps first.
+// it is above the limit, then raised while that leaves it within the aim: larger steps first, and of
+// equal ones the unit farthest below its share.
 func (s *Space) fit(g goal, c Candidate, order func(units []int) []int) {
 	for _, set := range g.sets {
 		var have int64
@@ -59,7 +60,9 @@ func (s *Space) fit(g goal, c Candidate, order func(units []int) []int) {
 		for raised := true; raised; {
 			raised = false
 			turn := slices.Clone(order(set.units))
-			slices.SortStableFunc(turn, func(a, b int) int { return cmp.Compare(s.up(g.m, c, b), s.up(g.m, c, a)) })
+			slices.SortStableFunc(turn, func(a, b int) int {
+				return cmp.Or(cmp.Compare(s.up(g.m, c, b), s.up(g.m, c, a)), cmp.Compare(s.excess(g, c, a), s.excess(g, c, b)))
+			})
 			for _, u := range turn {
 				if up := s.up(g.m, c, u); up > 0 && have+up <= set.aim {
 					c[u]--
@@ -69,6 +72,11 @@ func (s *Space) fit(g goal, c Candidate, order func(units []int) []int) {
 			}
 		}
 	}
+}
+
+// excess is how far unit u is above its share, for a weight of it.
+func (s *Space) excess(g goal, c Candidate, u int) float64 {
+	return (float64(s.amount(g.m, c, u)) - g.ideal[u]) / float64(s.Units[u].Params)
 }
 
 // meets says whether c keeps to every limit of the goal.

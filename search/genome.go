@@ -66,20 +66,13 @@ func breed(parent Candidate, n int, g goal, moves *mover, rng *rand.Rand) []Cand
 	return out
 }
 
-// merge unites the changes that candidates, the best first, made to their parent. It reports
-// whether more than one of them had a part in it.
-func merge(parent Candidate, cands []Candidate, g goal, moves *mover, rng *rand.Rand) (Candidate, bool) {
-	var merged eaopt.Individual
-	for i, c := range cands {
-		next := eaopt.NewIndividual(&genome{Candidate: c, base: parent, moves: moves}, rng)
-		if i == 0 {
-			merged = next.Clone(rng)
-			continue
-		}
-		merged.Crossover(next, rng)
+// merge unites the changes that candidates, the best first, made to their parent.
+func merge(parent Candidate, cands []Candidate, moves *mover, rng *rand.Rand) Candidate {
+	merged := eaopt.NewIndividual(&genome{Candidate: parent.Clone(), base: parent, moves: moves}, rng)
+	for _, c := range cands {
+		merged.Crossover(eaopt.NewIndividual(&genome{Candidate: c, base: parent, moves: moves}, rng), rng)
 	}
-	c := merged.Genome.(*genome).Candidate
-	return c, !slices.ContainsFunc(cands, c.Equal) && moves.space.meets(g, c)
+	return merged.Genome.(*genome).Candidate
 }
 
 // survivors returns the keep best of a stage, best first. Of equal scores the earlier trial wins;

@@ -3,10 +3,12 @@ package search
 import "math"
 
 // Rungs of a search without a target: at least minRungs, at most maxRungs, as many as get
-// turnGenerations generations each in the first round.
+// turnGenerations generations each in the first round. The schedule is one for the budget of a rung
+// where there are usualRungs of them.
 const (
 	minRungs        = 2
 	maxRungs        = 8
+	usualRungs      = 4
 	turnGenerations = 6
 )
 
@@ -15,7 +17,7 @@ const (
 // themselves are left out: there is only one candidate of either size. A drop space is climbed
 // down to half of its sub-blocks, beyond which a model without training says nothing.
 func (s *Space) ladder(schedule Schedule, budget int64) (targets []Target, turn int) {
-	first := int64(schedule.Initial.Keep) * int64(schedule.Initial.Windows)
+	first := schedule.Initial.cost()
 	n := min(max(budget/(first+turnGenerations*schedule.cost()), minRungs), maxRungs)
 	turn = max(1, int((budget/n-first)/schedule.cost()))
 

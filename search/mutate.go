@@ -42,9 +42,18 @@ func (v *mover) mutate(c Candidate, rng *rand.Rand) bool {
 
 // swap raises one unit by a level and lowers another of its group by a level of the same size. For
 // a drop space that moves a hole in the mask of one type of sub-block. A group is picked as often
-// as it has units.
+// as it has units; where it is all at one extreme the next one that is not takes its place.
 func (v *mover) swap(c Candidate, rng *rand.Rand) bool {
-	units := v.groups[v.group[rng.Intn(len(c))]]
+	first := v.group[rng.Intn(len(c))]
+	for g := range v.groups {
+		if v.swapWithin(v.groups[(first+g)%len(v.groups)], c, rng) {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *mover) swapWithin(units []int, c Candidate, rng *rand.Rand) bool {
 	var ups, downs []int
 	for _, u := range units {
 		if c[u] > 0 {

@@ -75,6 +75,9 @@ type Job struct {
 	Schedule *Schedule
 }
 
+// maxText bounds the tokens of a window and the windows of a split.
+const maxText = 1 << 24
+
 const (
 	methodEvoPress = "evopress"
 	methodRandom   = "random"
@@ -105,8 +108,8 @@ func New(method string, job Job) (Optimizer, error) {
 		}
 	}
 	var schedule Schedule
-	if job.SeqLen < 1 || job.Windows < 1 {
-		return nil, fmt.Errorf("search: %d windows of %d tokens to score candidates on, want at least 1 of both", job.Windows, job.SeqLen)
+	if job.SeqLen < 1 || job.SeqLen > maxText || job.Windows < 1 || job.Windows > maxText {
+		return nil, fmt.Errorf("search: %d windows of %d tokens to score candidates on, want 1 to %d of both", job.Windows, job.SeqLen, maxText)
 	}
 	if job.Schedule != nil {
 		schedule = job.Schedule.clamp(job.Windows)
@@ -114,6 +117,11 @@ func New(method string, job Job) (Optimizer, error) {
 		var err error
 		if schedule, err = ScheduleFor(job.Space.Kind, job.Budget, job.SeqLen, job.Windows); err != nil {
 			return nil, err
+		}
+		if job.Target == (Target{}) {
+			if s, err := ScheduleFor(job.Space.Kind, job.Budget/usualRungs, job.SeqLen, job.Windows); err == nil {
+				schedule = s
+			}
 		}
 	}
 	if err := schedule.Validate(); err != nil {

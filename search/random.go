@@ -120,7 +120,7 @@ func restoreRandom(space *Space, state []byte) (Optimizer, error) {
 		return nil, fmt.Errorf("search: the state belongs to space %.16q, this is %s", r.Space, space.Digest())
 	case r.RNG == nil:
 		return nil, fmt.Errorf("search: state has no random generator")
-	case r.SeqLen < 1 || r.Windows < 1 || r.Batch < 1 || r.Batch > 1<<16 || r.NextID < 0 || r.Tokens < 0 || r.Generation < 0 || len(r.Rungs) == 0:
+	case r.SeqLen < 1 || r.SeqLen > maxText || r.Windows < 1 || r.Windows > maxText || r.Batch < 1 || r.Batch > 1<<16 || r.NextID < 0 || r.Tokens < 0 || r.Generation < 0 || len(r.Rungs) == 0:
 		return nil, fmt.Errorf("search: state has numbers out of range")
 	}
 	if err := checkWindows(r.Minibatch, r.Windows); err != nil {

@@ -2,6 +2,7 @@ package search
 
 import (
 	"fmt"
+	"slices"
 )
 
 // Schedule is how much text each step of a search takes.
@@ -19,9 +20,9 @@ type Schedule struct {
 	// Exchange lets a mutation also trade between groups of different sizes, where the sum still
 	// comes out exactly: one large module a level up for several small ones a level down.
 	Exchange bool `json:"exchange,omitempty"`
-	// Merge adds to each stage but the first a candidate with the changes of all survivors, as far
-	// as they touch different units.
-	Merge bool `json:"merge,omitempty"`
+	// Merge adds to the survivors of the first stage, for each number k it lists, a candidate that
+	// has the changes of the k best of it, as far as they touch different units. EvoPress has none.
+	Merge []int `json:"merge,omitempty"`
 	// Generations ends the search; 0 leaves that to the budget.
 	Generations int `json:"generations,omitempty"`
 }
@@ -47,6 +48,13 @@ func (s Schedule) Validate() error {
 		return fmt.Errorf("search: an initial stage of %d candidates on %d windows, want at least 1 of both", s.Initial.Keep, s.Initial.Windows)
 	case s.Generations < 0:
 		return fmt.Errorf("search: a schedule of %d generations", s.Generations)
+	case len(s.Merge) > 64:
+		return fmt.Errorf("search: a schedule of %d merges, want at most 64", len(s.Merge))
+	}
+	for _, k := range s.Merge {
+		if k < 2 || k > s.Offspring {
+			return fmt.Errorf("search: a schedule merges the %d best of %d", k, s.Offspring)
+		}
 	}
 	entering := s.Offspring
 	for i, st := range s.Stages {
@@ -57,6 +65,9 @@ func (s Schedule) Validate() error {
 			return fmt.Errorf("search: stage %d is scored on %d windows", i+1, st.Windows)
 		}
 		entering = st.Keep
+		if i == 0 {
+			entering += len(s.Merge)
+		}
 	}
 	return nil
 }
@@ -78,8 +89,8 @@ func (s Schedule) cost() int64 {
 		if i == len(s.Stages)-1 {
 			entering++ // the parent
 		}
-		if i > 0 && s.Merge {
-			entering++
+		if i == 1 {
+			entering += len(s.Merge)
 		}
 		n += int64(entering) * int64(st.Windows)
 		entering = st.Keep
@@ -89,6 +100,7 @@ func (s Schedule) cost() int64 {
 
 // clamp keeps every stage to the windows that exist.
 func (s Schedule) clamp(windows int) Schedule {
+	s.Merge = slices.Clone(s.Merge)
 	s.Initial.Windows = min(s.Initial.Windows, windows)
 	stages := make([]Stage, len(s.Stages))
 	for i, st := range s.Stages {
@@ -120,16 +132,46 @@ func Published(kind string, seqLen, units, drop int) (Schedule, error) {
 	return Schedule{}, fmt.Errorf("search: no published schedule for space %q", kind)
 }
 
-// ScheduleFor scales the search down to a budget of tokens with windows of seqLen tokens, of which
-// there are as many as windows says.
+// scaled are schedules by the window evaluations of a budget, the smallest first. They were tuned on
+// additive models of quantization, sparsity and drop with the noise of 512-token windows: with little
+// to spend, many cheap generations beat few careful ones, since the comparison of a stage is paired.
+var scaled = []struct {
+	below    int64 // window evaluations
+	schedule Schedule
+}{
+	{120, Schedule{Initial: Stage{4, 1}, Offspring: 8, Merge: []int{3}, Stages: []Stage{{1, 1}, {1, 2}}}},
+	{600, Schedule{Initial: Stage{8, 1}, Offspring: 16, Merge: []int{3, 6}, Stages: []Stage{{2, 1}, {1, 2}}}},
+	{2_000, Schedule{Initial: Stage{12, 1}, Offspring: 24, Merge: []int{4, 8}, Stages: []Stage{{2, 1}, {1, 2}}}},
+	{10_000, Schedule{Initial: Stage{16, 1}, Offspring: 32, Merge: []int{4, 8}, Stages: []Stage{{2, 1}, {1, 4}}}},
+	{100_000, Schedule{Initial: Stage{32, 2}, Offspring: 64, Merge: []int{8, 16}, Stages: []Stage{{4, 1}, {1, 16}}}},
+	{1 << 62, Schedule{Initial: Stage{64, 4}, Offspring: 64, Merge: []int{8, 16}, Stages: []Stage{{8, 2}, {2, 16}, {1, 64}}}},
+}
+
+// ScheduleFor scales the search to a budget of tokens, with windows of seqLen tokens, of which there
+// are as many as windows says. In a drop space, where single changes matter most, twice the text goes
+// into the first and the last stage. A budget below one generation is an error.
 func ScheduleFor(kind string, budget int64, seqLen, windows int) (Schedule, error) {
-	s := Schedule{Initial: Stage{8, 1}, Offspring: 16, Flips: 3, Stages: []Stage{{4, 1}, {1, 4}}, Merge: true, Exchange: kind != Drop}
 	if seqLen < 1 || windows < 1 {
 		return Schedule{}, fmt.Errorf("search: %d windows of %d tokens to score candidates on, want at least 1 of both", windows, seqLen)
 	}
+	var s Schedule
+	for _, sc := range scaled {
+		if s = sc.schedule; budget/int64(seqLen) < sc.below {
+			break
+		}
+	}
+	s.Flips = 3
+	s.Exchange = kind != Drop
 	s = s.clamp(windows)
-	if need := (int64(s.Initial.Keep*s.Initial.Windows) + s.cost()) * int64(seqLen); budget < need {
-		return Schedule{}, fmt.Errorf("search: budget of %d tokens is too small: the first generation takes %d", budget, need)
+	if last := len(s.Stages) - 1; kind == Drop {
+		s.Initial.Keep *= 2
+		s.Stages[last].Windows = min(2*s.Stages[last].Windows, windows)
+	}
+	if need := (s.Initial.cost() + s.cost()) * int64(seqLen); budget < need {
+		return Schedule{}, fmt.Errorf("search: a budget of %d tokens is too small: the first generation on windows of %d takes %d", budget, seqLen, need)
 	}
 	return s, nil
 }
+
+// cost is the window evaluations of an initial stage.
+func (s Stage) cost() int64 { return int64(s.Keep) * int64(s.Windows) }

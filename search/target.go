@@ -127,11 +127,11 @@ func (s *Space) groups() [][]int {
 	return out
 }
 
-// tolerance is how far a level may be above the share of a unit and still count as having it: half
-// a weight, as levels remove whole weights, or next to nothing, for the rounding of shares.
-func (m measure) tolerance() float64 {
-	if m == byCost {
-		return 0.5 + 1e-6
+// slack is how far a level may be above the share of a unit and still count as having it: a weight
+// where levels remove whole weights, else next to nothing, for the rounding of shares.
+func (s *Space) slack(m measure) float64 {
+	if m == byCost && s.Kind == Sparsity {
+		return 1
 	}
 	return 1e-3
 }
@@ -185,8 +185,12 @@ func (s *Space) goal(t Target) (goal, error) {
 	}
 	low, high := s.span(g.m, all)
 	if aim+slack < low || aim-slack > high {
+		from, to := low, high
+		if t.Kind == TargetSparsity {
+			from, to = high, low
+		}
 		return goal{}, fmt.Errorf("search: target %s: %w: this space has a %s from %s to %s",
-			t, ErrUnreachable, t.Kind, show(low), show(high))
+			t, ErrUnreachable, t.Kind, show(from), show(to))
 	}
 	s.share(g.m, all, aim, g.ideal)
 	g.sets = []bound{{units: all, aim: int64(math.Floor(aim + min(slack, 1e-6))), limit: int64(math.Floor(aim + slack))}}
@@ -201,7 +205,7 @@ func (s *Space) dropGoal(t Target) (goal, error) {
 		low, high := s.span(g.m, units)
 		if aim < low || aim > high {
 			return goal{}, fmt.Errorf("search: target %s: %w: it takes %g of the %d sub-blocks of group %s, of which %g to %g can go",
-				t, ErrUnreachable, -aim, len(units), s.Units[units[0]].Group, -high, -low)
+				t, ErrUnreachable, 0-aim, len(units), s.Units[units[0]].Group, 0-high, 0-low)
 		}
 		s.share(g.m, units, aim, g.ideal)
 		g.sets = append(g.sets, bound{units: units, aim: int64(aim), limit: int64(aim)})
