@@ -239,7 +239,7 @@ func (s *Space) share(m measure, units []int, aim float64, ideal []float64) {
 		high = max(high, float64(m.of(levels[0]))/weight(u))
 	}
 	for range 100 { // halves until the ends meet
-		mid := low + (high-low)/2
+		mid := low + float64((high-low)/2)
 		var sum float64
 		for _, u := range units {
 			levels := s.Units[u].Levels
