@@ -27,7 +27,7 @@ func openGGUF(f *file) (*Checkpoint, error) {
 		}
 		t.Name = name
 		if c.config.Arch == "llama" && (strings.Contains(name, ".q_proj.") || strings.Contains(name, ".k_proj.")) {
-			if n := t.Shape[0]; n%c.config.HeadDim != 0 {
+			if len(t.Shape) == 0 || t.Shape[0]%c.config.HeadDim != 0 {
 				return nil, malformed("tensor %s has shape %v and the model heads of %d", name, t.Shape, c.config.HeadDim)
 			}
 			t.pairs = c.config.HeadDim
