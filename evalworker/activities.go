@@ -24,7 +24,7 @@ type Activities struct {
 	running sync.WaitGroup
 }
 
-// errStopped interrupts activities when their worker stops. It is retryable: another worker goes on.
+// errStopped interrupts activities when their worker stops: another worker goes on.
 var errStopped = errors.New("evalworker: the worker was stopped")
 
 // NewActivities returns the activities of a workbench, which must outlive them.
@@ -109,7 +109,7 @@ func alive[I, O any](ctx context.Context, a *Activities, in I, do func(context.C
 		latest <- p
 	})
 	if err != nil && work.Err() != nil && ctx.Err() == nil {
-		err = errStopped
+		err = workflows.Stopped(errStopped)
 	}
 	cancel()
 	heart.Wait()

@@ -87,9 +87,7 @@ func (b *batches) evaluate(ctx workflow.Context, ask, summary string, from, to i
 	if to-from == 1 {
 		attempts *= 2 // workers may have been killed for reasons of their own
 	}
-	var out EvaluateResult
-	actx := b.tuning.activity(ctx, summary, attempts)
-	err := workflow.ExecuteActivity(actx, ActivityEvaluate, in).Get(ctx, &out)
+	out, err := attempt[EvaluateResult](ctx, b.tuning, ActivityEvaluate, summary, attempts, in)
 	switch {
 	case err == nil || ctx.Err() != nil || temporal.IsCanceledError(err) || !blamesCandidates(err):
 		return out, err

@@ -164,9 +164,8 @@ func (p *pipeline) salvage(ctx workflow.Context) {
 	}
 	patient, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
-	var report ReportResult
-	patient = p.in.Tuning.activity(patient, "front.json of what is scored", 2)
-	err := workflow.ExecuteActivity(patient, ActivityReport, ReportInput{Folder: p.in.Folder, Step: -1, Partial: true}).Get(patient, &report)
+	in := ReportInput{Folder: p.in.Folder, Step: -1, Partial: true}
+	report, err := attempt[ReportResult](patient, p.in.Tuning, ActivityReport, "front.json of what is scored", 2, in)
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("no report of the unfinished run", "error", err)
 		return

@@ -99,6 +99,31 @@ func TestRetriesWithBackoffChangeNothing(t *testing.T) {
 	}
 }
 
+// However often workers are stopped, and a good many times if they are killed, the run goes on.
+func TestWorkersThatEndAreNoFailures(t *testing.T) {
+	want, calls := undisturbed(t)
+	killed := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_HEARTBEAT, nil)
+	for name, c := range map[string]struct {
+		activity string
+		times    int32
+		err      error
+	}{
+		"stopped in Prepare":  {ActivityPrepare, 33, Stopped(errors.New("worker stopped"))},
+		"stopped in Evaluate": {ActivityEvaluate, 33, Stopped(errors.New("worker stopped"))},
+		"killed in Advance":   {ActivityAdvance, 24, killed},
+		"killed in Evaluate":  {ActivityEvaluate, 8, killed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			acts := &flowtest.Activities{Hook: failFirst(c.activity, c.times, c.err)}
+			require.Equal(t, want, newEnv(t, acts, 0, 0).result(input()))
+			require.Equal(t, calls, acts.Calls())
+			require.Empty(t, acts.Failed())
+		})
+	}
+	acts := &flowtest.Activities{Hook: failFirst(ActivityAdvance, 25, killed)}
+	require.True(t, temporal.IsTimeoutError(newEnv(t, acts, 0, 0).failure(input())), "it must end some time")
+}
+
 func TestLastingFailureEndsTheRun(t *testing.T) {
 	acts := &flowtest.Activities{Hook: failFirst(ActivityEvaluate, 1<<20, errors.New("write scores: no space left on device"))}
 	err := newEnv(t, acts, 0, 0).failure(input())

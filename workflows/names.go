@@ -56,6 +56,10 @@ const (
 // time-out or a panic. Any other error that outlives its retries fails the run, which can be resumed.
 const ErrCandidateFailed = "CandidateFailed"
 
+// ErrStopped is the type of an error of an activity whose worker was stopped in the middle of it. It says
+// nothing against the activity, which is sent again however often that happens.
+const ErrStopped = "Stopped"
+
 // permanentTypes are the types that are not retried.
 var permanentTypes = []string{ErrBadSpec, ErrBadCandidate, ErrLogConflict, ErrCorrupt, ErrOtherModel}
 
@@ -68,6 +72,11 @@ func Permanent(errType string, err error) error {
 // [ErrCandidateFailed].
 func Failed(err error) error {
 	return temporal.NewApplicationErrorWithCause(err.Error(), ErrCandidateFailed, err)
+}
+
+// Stopped returns err as the error of an activity whose worker is stopping.
+func Stopped(err error) error {
+	return temporal.NewApplicationErrorWithCause(err.Error(), ErrStopped, err)
 }
 
 // Search attributes by which runs can be listed and found.

@@ -37,23 +37,47 @@ func (t Tuning) activity(ctx workflow.Context, summary string, attempts int) wor
 	})
 }
 
-// do runs one activity with the usual number of attempts and waits for its result.
+// rounds is how often an activity whose worker died at every attempt is sent again: workers may have been
+// killed for reasons of their own, but one that needs more memory than there is must end some time.
+const rounds = 5
+
+// do runs one activity and waits for its result. That its worker was stopped or killed does not count
+// as an attempt within reason: a run of days outlives many restarts.
 func do[R any](ctx workflow.Context, t Tuning, name, summary string, in any) (R, error) {
-	var out R
-	ctx = t.activity(ctx, summary, t.withDefaults().Attempts)
-	err := workflow.ExecuteActivity(ctx, name, in).Get(ctx, &out)
-	return out, err
+	for round := 1; ; round++ {
+		out, err := attempt[R](ctx, t, name, summary, t.withDefaults().Attempts, in)
+		if err == nil || !temporal.IsTimeoutError(err) || round == rounds || ctx.Err() != nil {
+			return out, err
+		}
+	}
+}
+
+// attempt runs one activity with the given number of attempts, and with as many again if the last was
+// ended by the stop of its worker.
+func attempt[R any](ctx workflow.Context, t Tuning, name, summary string, attempts int, in any) (R, error) {
+	ctx = t.activity(ctx, summary, attempts)
+	for {
+		var out R
+		err := workflow.ExecuteActivity(ctx, name, in).Get(ctx, &out)
+		if err == nil || errorType(err) != ErrStopped || ctx.Err() != nil {
+			return out, err
+		}
+	}
+}
+
+// errorType is the type of an activity's error, empty if it is no application error.
+func errorType(err error) string {
+	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return app.Type()
+	}
+	return ""
 }
 
 // blamesCandidates reports whether an error of Evaluate that outlived its retries may be the doing of
 // the candidates: their worker died or hung (a time-out), it panicked, or it says so. Anything else,
 // a full disk say, would befall every other batch as well.
 func blamesCandidates(err error) bool {
-	if temporal.IsTimeoutError(err) || temporal.IsPanicError(err) {
-		return true
-	}
-	var app *temporal.ApplicationError
-	return errors.As(err, &app) && app.Type() == ErrCandidateFailed
+	return temporal.IsTimeoutError(err) || temporal.IsPanicError(err) || errorType(err) == ErrCandidateFailed
 }
 
 // Cause returns what ended a run, without the names of the workflows and activities that passed it on:
