@@ -69,12 +69,14 @@ func (p *sparseGPT) Round(row, col int, w float32) float32 {
 	if !p.keep[i] {
 		return 0
 	}
-	q := kernel.DecodeBF16(kernel.EncodeBF16(w))
-	if !p.bf16 {
-		if q = kernel.DecodeF16(kernel.EncodeF16(w)); math.IsInf(float64(q), 0) {
-			p.overflow = true
-			q = float32(math.Copysign(kernel.MaxF16, float64(w)))
-		}
+	var q float32
+	switch h := kernel.EncodeF16(w); {
+	case p.bf16:
+		q = kernel.DecodeBF16(kernel.EncodeBF16(w))
+	case h&0x7c00 == 0x7c00:
+		p.overflow = true // and the result is not used
+	default:
+		q = kernel.DecodeF16(h)
 	}
 	p.stored[i] = q
 	return q
