@@ -113,10 +113,8 @@ func (e *evoPress) next(budget int64) bool {
 		} else {
 			r.Parent, e.Stage = starts[0], 0
 		}
-	case e.Schedule.Generations > 0 && r.Generations >= e.Schedule.Generations:
-		return e.turn(func(r rung) bool { return r.Generations < e.Schedule.Generations })
-	case r.Alone:
-		return e.turn(func(r rung) bool { return !r.Alone })
+	case e.ended(*r):
+		return e.turn()
 	case !e.affords(e.Schedule.cost(), budget):
 		return false
 	default:
@@ -129,10 +127,15 @@ func (e *evoPress) next(budget int64) bool {
 	return true
 }
 
-// turn gives the turn to the next rung that has something left to do, and reports whether one has.
-func (e *evoPress) turn(left func(rung) bool) bool {
+// ended says whether a rung has nothing left to do.
+func (e *evoPress) ended(r rung) bool {
+	return r.Alone || e.Schedule.Generations > 0 && r.Generations >= e.Schedule.Generations
+}
+
+// turn gives the turn to the next rung that has not ended, and reports whether there is one.
+func (e *evoPress) turn() bool {
 	for k := 1; k < len(e.Rungs); k++ {
-		if on := (e.On + k) % len(e.Rungs); left(e.Rungs[on]) {
+		if on := (e.On + k) % len(e.Rungs); !e.ended(e.Rungs[on]) {
 			e.on(on)
 			return true
 		}

@@ -287,6 +287,34 @@ func TestKnapsack(t *testing.T) {
 	}
 }
 
+// TestSmallBudget is a search of minutes on a processor: 100,000 tokens in windows of 512, on which a
+// unit's weight is off by a half. The true KL of what it finds is below that of uniform every time.
+func TestSmallBudget(t *testing.T) {
+	for _, c := range []struct {
+		kind, target string
+		gain         float64 // mean over seeds, relative to uniform
+	}{{Quant, "bpw=3", 0.1}, {Sparsity, "sparsity=0.5", 0.1}, {Drop, "drop=0.25", 0.5}} {
+		var gain float64
+		const seeds = 5
+		for seed := range uint64(seeds) {
+			m := newSynthetic(c.kind, 16, seed, 0.5)
+			job := Job{Space: m.space, Target: mustTarget(t, c.target), Seed: seed, Budget: 100_000, SeqLen: 512, Windows: 40}
+			o := mustNew(t, methodEvoPress, job)
+			finish(t, o, m, job.Budget)
+			found := o.Progress().Incumbents[0]
+			got, even := m.kl(found), m.kl(m.space.Uniform(found))
+			if got >= even {
+				t.Errorf("%s seed %d: found %g, uniform has %g", c.target, seed, got, even)
+			}
+			gain += (even - got) / even / seeds
+		}
+		t.Logf("%s: %.1f %% below uniform", c.target, 100*gain)
+		if gain < c.gain {
+			t.Errorf("%s: %.1f %% below uniform, want %.0f", c.target, 100*gain, 100*c.gain)
+		}
+	}
+}
+
 // TestFailures feeds a search nothing but bad scores in many ways: it goes on, keeps its parent and
 // never lets a failure win over a score.
 func TestFailures(t *testing.T) {
@@ -391,5 +419,16 @@ func TestAlone(t *testing.T) {
 		if len(stages) > 2 || len(o.Progress().Incumbents) == 0 {
 			t.Errorf("target %q: %d stages in a space of two candidates, incumbents %v", target, len(stages), o.Progress().Incumbents)
 		}
+	}
+}
+
+// TestGenerations ends every rung at the schedule's number of generations, whatever the budget.
+func TestGenerations(t *testing.T) {
+	m := newSynthetic(Drop, 4, 1, 0.2) // its rungs drop 1 of 4, which has 16 candidates, and 2 of 4
+	schedule := Schedule{Initial: Stage{3, 1}, Offspring: 4, Flips: 3, Stages: []Stage{{1, 2}}, Generations: 3}
+	o := mustNew(t, methodEvoPress, Job{Space: m.space, Budget: 1000, SeqLen: 1, Windows: 4, Schedule: &schedule})
+	finish(t, o, m, 1<<40)
+	if p := o.Progress(); p.Generation != 6 || len(p.Incumbents) != 2 {
+		t.Errorf("%d generations on %d rungs, want 3 on 2", p.Generation, len(p.Incumbents))
 	}
 }

@@ -14,7 +14,8 @@ const (
 
 // ladder spreads targets evenly over the sizes of s, from large to small, for a budget of window
 // evaluations, and says how many generations each gets before the next has its turn. The extremes
-// themselves are left out: there is only one candidate of either size. A drop space is climbed
+// themselves are left out, as there is only one candidate of either size, and so are targets that
+// come to the same size as the one before. A drop space is climbed
 // down to half of its sub-blocks, beyond which a model without training says nothing.
 func (s *Space) ladder(schedule Schedule, budget int64) (targets []Target, turn int) {
 	first := schedule.Initial.cost()
@@ -34,15 +35,23 @@ func (s *Space) ladder(schedule Schedule, budget int64) (targets []Target, turn 
 		low, high := s.span(byBytes, all)
 		from, to = 8*high/params, 8*low/params
 	}
+	smallest, before := make(Candidate, len(all)), s.Bytes(make(Candidate, len(all)))
+	for u := range smallest {
+		smallest[u] = len(s.Units[u].Levels) - 1
+	}
 	for i := range n {
 		v := from + float64((to-from)*float64(i+1)/float64(n+1))
 		t := Target{Kind: kind, Value: math.Round(v*1e4) / 1e4}
-		if s.Reach(t) == nil {
-			targets = append(targets, t)
+		g, err := s.goal(t)
+		if err != nil {
+			continue // out of reach by its rounding
+		}
+		if size := s.Bytes(s.even(g)); size < before && size > s.Bytes(smallest) {
+			before, targets = size, append(targets, t)
 		}
 	}
-	if targets == nil { // sizes closer together than the rounding
-		targets = []Target{{Kind: TargetSize, Value: float64(s.FixedBytes) + math.Ceil(params*from/8)}}
+	if targets == nil { // a space of few sizes: any
+		targets = []Target{{Kind: TargetSize, Value: float64(s.Bytes(make(Candidate, len(all))))}}
 	}
 	return targets, turn
 }

@@ -48,6 +48,8 @@ func (s Schedule) Validate() error {
 		return fmt.Errorf("search: an initial stage of %d candidates on %d windows, want at least 1 of both", s.Initial.Keep, s.Initial.Windows)
 	case s.Generations < 0:
 		return fmt.Errorf("search: a schedule of %d generations", s.Generations)
+	case s.windows() > maxText:
+		return fmt.Errorf("search: a schedule of %d windows, want at most %d", s.windows(), maxText)
 	case len(s.Merge) > 64:
 		return fmt.Errorf("search: a schedule of %d merges, want at most 64", len(s.Merge))
 	}

@@ -92,6 +92,7 @@ func TestScheduleValidate(t *testing.T) {
 		"initial":        func(s *Schedule) { s.Initial.Keep = 0 },
 		"keep more":      func(s *Schedule) { s.Stages[0].Keep = 9 },
 		"no windows":     func(s *Schedule) { s.Stages[0].Windows = 0 },
+		"windows":        func(s *Schedule) { s.Initial.Windows = 1 << 40 },
 		"merge one":      func(s *Schedule) { s.Merge = []int{1} },
 		"merge too many": func(s *Schedule) { s.Merge = []int{9} },
 		"generations":    func(s *Schedule) { s.Generations = -1 },
@@ -100,6 +101,42 @@ func TestScheduleValidate(t *testing.T) {
 		change(&s)
 		if err := s.Validate(); err == nil {
 			t.Errorf("%s passes", name)
+		}
+	}
+}
+
+// TestLadder: the rungs go down in size, each to one that candidates have a choice at, within the space.
+func TestLadder(t *testing.T) {
+	for _, c := range []struct {
+		kind   string
+		blocks int
+		rungs  int
+	}{{Quant, 8, 8}, {Sparsity, 8, 8}, {Drop, 32, 8}, {Drop, 6, 3}, {Drop, 1, 1}} {
+		s := newSynthetic(c.kind, c.blocks, 1, 0).space
+		schedule, err := ScheduleFor(c.kind, 1e6, 512, 40)
+		if err != nil {
+			t.Fatal(err)
+		}
+		targets, turn := s.ladder(schedule, 20_000)
+		if len(targets) != c.rungs || turn < turnGenerations {
+			t.Errorf("%s of %d blocks: %v for %d generations each", c.kind, c.blocks, targets, turn)
+		}
+		size := s.Bytes(make(Candidate, len(s.Units))) + 1
+		for _, target := range targets {
+			g, err := s.goal(target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b := s.Bytes(s.even(g)); b >= size {
+				t.Errorf("%s of %d blocks: %s has %d bytes after %d", c.kind, c.blocks, target, b, size)
+			} else {
+				size = b
+			}
+		}
+		o := mustNew(t, methodEvoPress, Job{Space: s, Budget: 1e6, SeqLen: 512, Windows: 40})
+		finish(t, o, newSynthetic(c.kind, c.blocks, 1, 0.2), 1e6)
+		if got := o.Progress(); len(got.Incumbents) == 0 || c.blocks > 1 && got.Generation < 5 {
+			t.Errorf("%s of %d blocks: %+v", c.kind, c.blocks, got)
 		}
 	}
 }
