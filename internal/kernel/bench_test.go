@@ -61,14 +61,6 @@ func BenchmarkPack(b *testing.B) {
 			}
 		})
 	}
-	b.Run("T/64x512", func(b *testing.B) { // the values of one head in a window
-		src := make([]float32, 512*192)
-		w := NewPanels(64, 512)
-		b.SetBytes(4 * 512 * 64)
-		for b.Loop() {
-			w.PackT(0, src, 192, 64)
-		}
-	})
 }
 
 // BenchmarkVector runs the elementwise functions and reductions on a length that stays in the first-level cache.

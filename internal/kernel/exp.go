@@ -19,7 +19,7 @@ const (
 	expC6    = 0x1.6a23dp-10
 )
 
-// exp32 is the definition of e^x in every variant: relative error below 1.2e-7 where the result is normal, +0 for -Inf and
+// exp32 is the definition of e^x in every variant: relative error below 1e-7 where the result is normal, +0 for -Inf and
 // everything below -104, +Inf from 88.722839 on, NaN for NaN.
 func exp32(x float32) float32 {
 	if x != x {

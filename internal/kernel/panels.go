@@ -14,23 +14,12 @@ type Panels struct {
 
 // NewPanels returns the panels of a zero matrix.
 func NewPanels(rows, cols int) *Panels {
-	p := new(Panels)
-	p.Reset(rows, cols)
-	clear(p.Data)
-	return p
-}
-
-// Reset gives the panels another shape and keeps their memory where it suffices. The content is undefined until it is packed.
-func (p *Panels) Reset(rows, cols int) {
 	if rows < 0 || cols < 0 {
 		panic(fmt.Sprintf("kernel: panels of %d x %d", rows, cols))
 	}
-	p.Rows, p.Cols = rows, cols
-	n := p.Panels() * cols * PanelWidth
-	if cap(p.Data) < n {
-		p.Data = make([]float32, n)
-	}
-	p.Data = p.Data[:n]
+	p := &Panels{Rows: rows, Cols: cols}
+	p.Data = make([]float32, p.Panels()*cols*PanelWidth)
+	return p
 }
 
 // Panels returns the number of panels, ceil(Rows/32).
@@ -59,45 +48,6 @@ func (p *Panels) PackStrided(first int, src []float32, ld, n int) {
 	for r := 0; r < n; r += PanelWidth {
 		dst := p.Data[(first+r)*p.Cols:][:p.Cols*PanelWidth]
 		packPanel(dst, src[r*ld:], ld, p.Cols, min(PanelWidth, n-r))
-	}
-}
-
-// PackT packs the transpose of a row-major matrix of Cols rows that start ld numbers apart: row first+j is column j of src,
-// W[first+j][k] = src[k·ld+j]. So the values of attention, [keys][dim], become the W[dim x keys] of the product P·V.
-// first and n follow the rule of Pack.
-func (p *Panels) PackT(first int, src []float32, ld, n int) {
-	p.checkRange(first, n)
-	if n == 0 || p.Cols == 0 {
-		return
-	}
-	checkMatrix("packed columns", src, ld, p.Cols, n)
-	for r := 0; r < n; r += PanelWidth {
-		dst := p.Data[(first+r)*p.Cols:][:p.Cols*PanelWidth]
-		if width := n - r; width < PanelWidth {
-			for k := range p.Cols {
-				d := dst[k*PanelWidth:][:PanelWidth]
-				clear(d[copy(d, src[k*ld+r:][:width]):])
-			}
-			continue
-		}
-		for k := range p.Cols {
-			*(*[PanelWidth]float32)(dst[k*PanelWidth:]) = [PanelWidth]float32(src[k*ld+r:])
-		}
-	}
-}
-
-// Unpack writes n rows from row first on to dst, row-major, Cols numbers each.
-func (p *Panels) Unpack(first, n int, dst []float32) {
-	if first < 0 || n < 0 || first+n > p.Rows {
-		panic(fmt.Sprintf("kernel: rows [%d, %d) of %d", first, first+n, p.Rows))
-	}
-	for i := range n {
-		j := first + i
-		panel := p.Data[j/PanelWidth*PanelWidth*p.Cols:]
-		row := dst[i*p.Cols:][:p.Cols]
-		for k := range row {
-			row[k] = panel[k*PanelWidth+j%PanelWidth]
-		}
 	}
 }
 

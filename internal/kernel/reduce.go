@@ -15,7 +15,7 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 	if n == 0 {
 		return
 	}
-	r := 1 / sqrt32(float32(SumSquares(x)/float32(n))+eps)
+	r := 1 / sqrt32(float32(sumSquares(x)/float32(n))+eps)
 	v := current()
 	whole := n &^ (lanes - 1)
 	for i := 0; i < whole; i += callBlocks * lanes {
@@ -26,8 +26,8 @@ func RMSNorm(dst, x, weight []float32, eps float32) {
 	}
 }
 
-// SumSquares returns Σ x², a chain of fused multiply-adds in each lane.
-func SumSquares(x []float32) float32 {
+// sumSquares returns Σ x², a chain of fused multiply-adds in each lane.
+func sumSquares(x []float32) float32 {
 	var acc block
 	v := current()
 	whole := len(x) &^ (lanes - 1)
@@ -42,8 +42,8 @@ func SumSquares(x []float32) float32 {
 	return foldSum(&acc)
 }
 
-// Max returns the largest element, -Inf of none. A NaN is passed over: m = x where x > m.
-func Max(x []float32) float32 {
+// maximum returns the largest element, -Inf of none. A NaN is passed over: m = x where x > m.
+func maximum(x []float32) float32 {
 	acc := filled(negInf)
 	v := current()
 	whole := len(x) &^ (lanes - 1)
@@ -71,12 +71,12 @@ func Softmax(row []float32) {
 	if len(row) == 0 {
 		return
 	}
-	Scale(row, 1/sumExp(row, Max(row), true))
+	Scale(row, 1/sumExp(row, maximum(row), true))
 }
 
 // MaxSumExp returns the maximum of a tile of logits and Σ e^(l-max). The log-sum-exp of a row is merged from its tiles' pairs.
 func MaxSumExp(logits []float32) (max, sum float32) {
-	max = Max(logits)
+	max = maximum(logits)
 	return max, sumExp(logits, max, false)
 }
 
