@@ -46,6 +46,7 @@ func stop(t *testing.T, s *devserver.Server) {
 // A server that is stopped and started again has its workflows; meanwhile it is found, listens on
 // loopback only, and shows its UI.
 func TestServeStopAndServeAgain(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data #1 50%?") // all that is special in SQLite's URIs
 	s := start(t, devserver.Options{DataDir: dir})
 
@@ -191,6 +192,7 @@ func TestUnusableFolder(t *testing.T) {
 
 // What a process that died while it made the database left behind is made anew.
 func TestUnfinishedDatabase(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "temporal-1.32.db.new"), []byte("half"), 0o644))
 	s := start(t, devserver.Options{DataDir: dir, UIPort: -1, Retention: 48 * time.Hour, Namespace: devserver.DefaultNamespace})

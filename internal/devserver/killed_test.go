@@ -38,6 +38,7 @@ func TestVictim(t *testing.T) {
 
 // A process that is killed while it serves and works loses nothing but the batch that it was at.
 func TestKilledServer(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestVictim$")
 	cmd.Env = append(os.Environ(), "PARETOPRESS_TEST_VICTIM="+dir)

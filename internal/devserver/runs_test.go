@@ -51,7 +51,7 @@ type rig struct {
 // newRig starts workers that carry out acts.
 func newRig(t *testing.T, s *devserver.Server, acts *flowtest.Activities, scenario string) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	c, err := client.Dial(client.Options{HostPort: s.Address(), Logger: quiet, Identity: "test"})
 	require.NoError(t, err)
 	eval := worker.New(c, workflows.EvalQueue, worker.Options{
@@ -117,7 +117,9 @@ func (r *rig) update(id, name string, args ...any) workflows.Control {
 // await waits for a condition.
 func (r *rig) await(what string, ok func() bool) {
 	r.t.Helper()
-	require.Eventually(r.t, ok, 20*time.Second, 5*time.Millisecond, what)
+	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		require.True(r.t, time.Now().Before(deadline), "waited in vain: %s", what)
+	}
 }
 
 // save writes the histories of a run, its search (each run of it) and its bank, when recording.
@@ -221,6 +223,7 @@ func hold(ask string) (hook func(context.Context, string, any) error, held, canc
 
 // TestRuns does runs of every kind against a real server.
 func TestRuns(t *testing.T) {
+	t.Parallel()
 	s := start(t, devserver.Options{DataDir: t.TempDir(), UIPort: -1})
 	defer stop(t, s)
 	if *record {
