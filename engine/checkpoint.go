@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Checkpoint is a model as it lies on disk: its configuration, its tensors and its tokenizer.
@@ -25,6 +26,7 @@ type Checkpoint struct {
 	tokenizer func() (*Tokenizer, error)
 	digest    func() (string, error)
 	close     func() error
+	closed    atomic.Bool
 }
 
 // file is one file of a checkpoint, mapped or read into memory.
@@ -41,7 +43,7 @@ type source func(name string) (*file, error)
 
 // Open opens a model: [Builtin], a Hugging Face folder (config.json, tokenizer.json and
 // safetensors), or a GGUF file. Every tensor that the configuration asks for is there with the
-// right shape when it returns; whether weights are finite is left to [Checkpoint.Check]. Errors
+// right shape when it returns; whether weights are finite is left to [Load] and [Checkpoint.Check]. Errors
 // name the file and the tensor; they match [ErrMalformed] or [ErrUnsupported] where the content of
 // a file is at fault.
 func Open(ref string) (*Checkpoint, error) {
@@ -109,9 +111,15 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
 	}
 	slices.Sort(c.names)
 	slices.SortFunc(c.files, func(a, b *file) int { return compareBase(a.name, b.name) })
-	c.tokenizer = sync.OnceValues(tokenizer)
+	c.tokenizer = sync.OnceValues(func() (*Tokenizer, error) {
+		if err := c.open(); err != nil {
+			return nil, err
+		}
+		return tokenizer()
+	})
 	c.digest = sync.OnceValues(c.sum)
 	c.close = sync.OnceValue(func() error {
+		c.closed.Store(true)
 		var errs []error
 		for _, f := range c.files {
 			errs = append(errs, f.release())
@@ -121,14 +129,25 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
 	return nil
 }
 
+// open reports use after Close, which would read memory that is no longer mapped.
+func (c *Checkpoint) open() error {
+	if c.closed.Load() {
+		return fmt.Errorf("engine: %s: the checkpoint is closed", c.ref)
+	}
+	return nil
+}
+
 // Config is the configuration of the model.
 func (c *Checkpoint) Config() Config { return c.config }
 
 // Names lists the tensors, sorted. It may have more than the model needs.
 func (c *Checkpoint) Names() []string { return slices.Clone(c.names) }
 
-// Tensor is the tensor of a Hugging Face name, also where the file is GGUF.
+// Tensor finds a tensor by its Hugging Face name, also where the file is GGUF.
 func (c *Checkpoint) Tensor(name string) (Tensor, error) {
+	if err := c.open(); err != nil {
+		return Tensor{}, err
+	}
 	t, ok := c.tensors[name]
 	if !ok || t.format == nil {
 		return Tensor{}, fmt.Errorf("engine: %s: no tensor %s", c.ref, name)
@@ -145,6 +164,9 @@ func (c *Checkpoint) FileBytes() int64 { return c.weights }
 // Check reads every tensor of the model and reports the first, in forward order, that holds a NaN
 // or an infinity.
 func (c *Checkpoint) Check() error {
+	if err := c.open(); err != nil {
+		return err
+	}
 	for _, want := range c.config.tensors() {
 		if err := c.tensors[want.name].Check(); err != nil {
 			return fmt.Errorf("engine: %s: %w", c.ref, err)
@@ -153,6 +175,6 @@ func (c *Checkpoint) Check() error {
 	return nil
 }
 
-// Close unmaps the files. No tensor may be read after it; Config and a Tokenizer already read
-// stay usable.
+// Close unmaps the files. No tensor may be read after it; the configuration, and a digest and a
+// tokenizer already read, stay usable.
 func (c *Checkpoint) Close() error { return c.close() }

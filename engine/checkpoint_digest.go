@@ -17,6 +17,9 @@ import (
 func (c *Checkpoint) Digest() (string, error) { return c.digest() }
 
 func (c *Checkpoint) sum() (string, error) {
+	if err := c.open(); err != nil {
+		return "", err
+	}
 	if c.single {
 		return c.files[0].sum(), nil
 	}

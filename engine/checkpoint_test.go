@@ -350,3 +350,42 @@ func TestTensorUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestClosed holds that a closed checkpoint gives errors, and what was read before.
+func TestClosed(t *testing.T) {
+	dir := folderOf(t, small())
+	used, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := used.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ck := range []*Checkpoint{used, unused} {
+		for range 2 { // a second time does nothing
+			if err := ck.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, err := ck.Tensor("model.norm.weight"); err == nil || !strings.Contains(err.Error(), "closed") {
+			t.Errorf("Tensor: %v", err)
+		}
+		if err := ck.Check(); err == nil {
+			t.Error("Check gives no error")
+		}
+		if _, err := ck.Digest(); err == nil {
+			t.Error("Digest gives no error")
+		}
+	}
+	if _, err := unused.Tokenizer(); err == nil {
+		t.Error("Tokenizer gives no error")
+	}
+	if again, err := used.Tokenizer(); err != nil || again != tok || len(tok.Encode([]byte("some words"))) == 0 {
+		t.Errorf("the tokenizer read before is gone: %v", err)
+	}
+}

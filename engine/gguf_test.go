@@ -380,7 +380,7 @@ func setTokenizer(tb testing.TB, g *ggufFile, path, pre string) {
 // TestGGUFTokenizer holds that a tokenizer is the same from GGUF as from tokenizer.json.
 func TestGGUFTokenizer(t *testing.T) {
 	tokenizers := map[string]*Tokenizer{}
-	for kind, pre := range map[string]string{"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2", "smollm": "smollm"} {
+	for kind, pre := range map[string]string{"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2", "smollm": "smollm", "default": "default"} {
 		g := ggufOf(small())
 		setTokenizer(t, g, filepath.Join(tokenizerFolder, kind+".json"), pre)
 		ck, err := openGGUF(&file{name: "small.gguf", data: g.bytes()})

@@ -6,6 +6,7 @@ var ggufPre = map[string]struct {
 	stages     stages
 	nfc, whole bool
 }{
+	"default":   {stages: stages{{next: nextPunctuation}, {next: nextGPT2}, {next: nextNumber}, {next: nextTriple}}},
 	"gpt-2":     {stages: stages{{next: nextGPT2}}},
 	"mpt":       {stages: stages{{next: nextGPT2}}},
 	"olmo":      {stages: stages{{next: nextGPT2}}},
@@ -41,7 +42,7 @@ func (g *gguf) tokenizer() (*Tokenizer, error) {
 	default:
 		return nil, unsupported("tokenizer model %q (want gpt2, byte-level BPE)", model)
 	}
-	name, err := g.text("tokenizer.ggml.pre", "gpt-2")
+	name, err := g.text("tokenizer.ggml.pre", "default")
 	if err != nil {
 		return nil, err
 	}

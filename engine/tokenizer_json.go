@@ -84,10 +84,28 @@ const (
 	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	patternQwen2  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+
+	// The four steps of llama.cpp's default pre-tokenizer. The second leaves out only a white
+	// space that nothing else matches, which is then a word as well.
+	patternPunctuation = `[\p{P}\$\+<=>\^~\|]+`
+	patternGPT2Short   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`
+	patternNumber      = `\p{N}+`
+	patternTriple      = `[0-9][0-9][0-9]`
 )
 
-var scanners = map[string]func(string) int{
-	patternGPT2: nextGPT2, patternLlama3: nextLlama3(3), patternQwen2: nextLlama3(1),
+// scanners are the scanners of the expressions; whole tells those that match every character, so
+// that what Split does with the rest does not matter.
+var scanners = map[string]struct {
+	next  func(string) int
+	whole bool
+}{
+	patternGPT2:        {nextGPT2, true},
+	patternLlama3:      {nextLlama3(3), true},
+	patternQwen2:       {nextLlama3(1), true},
+	patternPunctuation: {nextPunctuation, false},
+	patternGPT2Short:   {nextGPT2, false},
+	patternNumber:      {nextNumber, false},
+	patternTriple:      {nextTriple, false},
 }
 
 // parseTokenizer reads a tokenizer.json. Truncation, padding and the post-processor are left out:
@@ -196,18 +214,17 @@ func (p *stepJSON) stage() (stage, error) {
 		}
 		return stage{next: nextDigits}, nil
 	case "Split":
-		next, ok := scanners[p.Pattern.Regex]
+		scanner, ok := scanners[p.Pattern.Regex]
 		if !ok {
 			if p.Pattern.String != nil {
 				return stage{}, unsupported("pre-tokenizer Split at the string %q", *p.Pattern.String)
 			}
 			return stage{}, unsupported("pre-tokenizer Split with the expression %s", p.Pattern.Regex)
 		}
-		// Every character is part of a match, so what happens to the rest does not matter.
-		if p.Behavior != "Isolated" && !(p.Behavior == "Removed" && p.Invert) {
+		if p.Behavior != "Isolated" && !(p.Behavior == "Removed" && p.Invert && scanner.whole) {
 			return stage{}, unsupported("pre-tokenizer Split with behavior %q", p.Behavior)
 		}
-		return stage{next: next}, nil
+		return stage{next: scanner.next}, nil
 	}
 	return stage{}, unsupported("pre-tokenizer %q (ByteLevel, Digits and Split are supported)", p.Type)
 }

@@ -107,7 +107,7 @@ func FuzzTokenizerJSON(f *testing.F) {
 	for _, test := range badTokenizers {
 		f.Add([]byte(strings.Replace(tinyTokenizer, test.from, test.to, 1)), []byte("ab"))
 	}
-	for _, pattern := range []string{patternGPT2, patternLlama3, patternQwen2} {
+	for _, pattern := range []string{patternGPT2, patternLlama3, patternQwen2, patternPunctuation, patternNumber, patternTriple} {
 		quoted, err := json.Marshal(pattern)
 		if err != nil {
 			f.Fatal(err)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -213,24 +214,11 @@ func nextDigit(s string) int {
 	if isDigit(r) {
 		return n
 	}
-	return digitRun(s, false)
+	return runOf(s, isDigit, false)
 }
 
 // nextDigits makes every run of digits a word of its own.
-func nextDigits(s string) int {
-	r, _ := utf8.DecodeRuneInString(s)
-	return digitRun(s, isDigit(r))
-}
-
-// digitRun is the length of the digits, or of what are none, at the start of s.
-func digitRun(s string, want bool) int {
-	for i, r := range s {
-		if isDigit(r) != want {
-			return i
-		}
-	}
-	return len(s)
-}
+func nextDigits(s string) int { return alternate(s, isDigit) }
 
 // isDigit is what the reference's pre-tokenizer Digits calls a digit: any number.
 func isDigit(r rune) bool {
@@ -238,4 +226,47 @@ func isDigit(r rune) bool {
 		return r >= '0' && r <= '9'
 	}
 	return isNumber(r) || unicode.Is(numbers17, r)
+}
+
+// nextNumber scans \p{N}+ and what lies between.
+func nextNumber(s string) int { return alternate(s, isNumber) }
+
+// nextPunctuation scans [\p{P}\$\+<=>\^~\|]+ and what lies between.
+func nextPunctuation(s string) int {
+	return alternate(s, func(r rune) bool { return isPunct(r) || strings.ContainsRune("$+<=>^~|", r) })
+}
+
+// nextTriple scans [0-9][0-9][0-9] and what lies between.
+func nextTriple(s string) int {
+	digits := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			digits = 0
+			continue
+		}
+		if digits++; digits == 3 {
+			if i == 2 {
+				return 3
+			}
+			return i - 2
+		}
+	}
+	return len(s)
+}
+
+// alternate is the length of the characters at the start of s that are in a set, or of those that
+// are not in it.
+func alternate(s string, in func(rune) bool) int {
+	r, _ := utf8.DecodeRuneInString(s)
+	return runOf(s, in, in(r))
+}
+
+// runOf is the length of the characters at the start of s for which in gives want.
+func runOf(s string, in func(rune) bool, want bool) int {
+	for i, r := range s {
+		if in(r) != want {
+			return i
+		}
+	}
+	return len(s)
 }

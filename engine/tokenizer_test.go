@@ -87,7 +87,7 @@ func readTokenizer(t testing.TB, path string) *Tokenizer {
 
 const tokenizerFolder = "testdata/tokenizers"
 
-var tokenizerKinds = []string{"gpt2", "llama3", "qwen2", "smollm", "flags"}
+var tokenizerKinds = []string{"gpt2", "llama3", "qwen2", "smollm", "default", "flags"}
 
 // TestTokens compares with the reference tokenizer, one small tokenizer for each kind of
 // pre-tokenizer. PARETOPRESS_TOKENS names another folder of cases (testdata/README.md).
@@ -129,7 +129,7 @@ func TestTokensSmolLM2(t *testing.T) {
 // UTF-8 in form NFC.
 func TestDecodeInverts(t *testing.T) {
 	texts := []string{"", "a", "don't  stop\n", "naïve 数据 😀 \x00", "<|im_start|>x", strings.Repeat("ab ", 1000)}
-	for _, kind := range []string{"gpt2", "llama3", "qwen2"} {
+	for _, kind := range []string{"gpt2", "llama3", "qwen2", "default"} {
 		tok := readTokenizer(t, filepath.Join(tokenizerFolder, kind+".json"))
 		for _, text := range texts {
 			if got := tok.Decode(tok.Encode([]byte(text))); string(got) != text {

@@ -4,7 +4,8 @@ import "unicode"
 
 // The reference tokenizer reads characters by three versions of Unicode, none of them Go's
 // (15): its regular expressions by 16, its digits by 17, its normalization by 9. These tables are
-// the difference; bench/peers/golden_tokens.py --codepoints compares every character.
+// the difference (TestTokens, with what bench/peers/golden_tokens.py --codepoints makes, compares
+// every character).
 
 // letters16 are the letters of Unicode 16 that are not in 15.
 var letters16 = &unicode.RangeTable{
@@ -34,6 +35,17 @@ var numbers17 = &unicode.RangeTable{
 	},
 }
 
+// punctuation16 is the punctuation of Unicode 16 that is not in 15.
+var punctuation16 = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{0x1b4e, 0x1b4f, 1}, {0x1b7f, 0x1b7f, 1},
+	},
+	R32: []unicode.Range32{
+		{0x10d6e, 0x10d6e, 1}, {0x113d4, 0x113d5, 1}, {0x113d7, 0x113d8, 1}, {0x11be1, 0x11be1, 1}, {0x16d6d, 0x16d6f, 1},
+		{0x1e5ff, 0x1e5ff, 1},
+	},
+}
+
 // inert9 are the characters after Unicode 9 that combine or that normalization reorders. To
 // the reference they are letters that stand for themselves.
 var inert9 = &unicode.RangeTable{
@@ -55,3 +67,5 @@ var inert9 = &unicode.RangeTable{
 func isLetter(r rune) bool { return unicode.IsLetter(r) || unicode.Is(letters16, r) }
 
 func isNumber(r rune) bool { return unicode.IsNumber(r) || unicode.Is(numbers16, r) }
+
+func isPunct(r rune) bool { return unicode.IsPunct(r) || unicode.Is(punctuation16, r) }

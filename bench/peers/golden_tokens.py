@@ -34,6 +34,12 @@ LLAMA3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+DEFAULT = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+]
 
 
 def split(pattern: str) -> pre_tokenizers.PreTokenizer:
@@ -55,6 +61,11 @@ KINDS = {
     "llama3": split(LLAMA3),
     "qwen2": split(QWEN2),
     "smollm": digits(True),
+    # llama.cpp's, for GGUF files that name it or none.
+    "default": pre_tokenizers.Sequence([
+        *(pre_tokenizers.Split(Regex(r), "isolated") for r in DEFAULT),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]),
     # Not a model's: a space in front, and added tokens with every flag.
     "flags": pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=True)]),
 }
