@@ -52,7 +52,10 @@ func Create(dir string, h Header) (*Bank, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, b.header.match(dir, h)
+	if err := b.header.match(dir, h); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // Open opens the bank in dir. It returns an error that wraps [ErrNotFound] if there is none.

@@ -395,3 +395,31 @@ func BenchmarkBuild(b *testing.B) {
 		}
 	}
 }
+
+// TestEveryVariantBuildsTheSame, so that a bank does not depend on the machine's vector unit.
+func TestEveryVariantBuildsTheSame(t *testing.T) {
+	const rows, cols = 40, 180
+	active := kernel.Active()
+	t.Cleanup(func() {
+		if err := kernel.Use(active); err != nil {
+			t.Error(err)
+		}
+	})
+	r := rand.New(rand.NewPCG(9, 9))
+	f, w := factor(t, gram(r, cols), cols), weights(r, rows*cols)
+	var want kernel.Packed
+	for _, variant := range kernel.Variants() {
+		if err := kernel.Use(variant); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := build(t, "gptq-3b-g64", w, rows, cols, f)
+		if want == nil {
+			want = got
+		}
+		for i, p := range got.Parts() {
+			if !bytes.Equal(p.Data, want.Parts()[i].Data) {
+				t.Errorf("%s: %s differ from those of %s", variant, p.Name, kernel.Variants()[0])
+			}
+		}
+	}
+}
