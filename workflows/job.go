@@ -32,28 +32,29 @@ const Builtin = "builtin"
 // Job is what a user asks for: the content of a run folder's job.yaml. Fields are only ever added.
 // A zero field means its default; see [Job.SetDefaults].
 type Job struct {
-	Name              string `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
-	Model             string `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
-	Text              string `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
-	HeldOutText       string `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
-	SeqLen            int    `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
-	MaxWindows        int    `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
-	CalibrationTokens int64  `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
-	Space             string `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
-	Target            string `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
-	Method            string `json:"method" yaml:"method"`                                                 // evopress or random
-	Budget            int64  `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
-	Seed              uint64 `json:"seed" yaml:"seed"`                                                     // of every random choice
-	Numerics          string `json:"numerics" yaml:"numerics"`                                             // exact
-	SparsityMethod    string `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
-	QuantMethod       string `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn
-	Group             int    `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
-	Bits              []int  `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
-	Workers           int    `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
-	Bank              string `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
-	ModelDigest       string `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
-	TextDigest        string `json:"text-digest,omitempty" yaml:"text-digest,omitempty"`                   // SHA-256 of the text, filled in when prepared
-	HeldOutTextDigest string `json:"held-out-text-digest,omitempty" yaml:"held-out-text-digest,omitempty"` // SHA-256 of the held-out text, filled in when prepared
+	Name              string  `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
+	Model             string  `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
+	Text              string  `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
+	HeldOutText       string  `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
+	SeqLen            int     `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
+	MaxWindows        int     `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
+	CalibrationTokens int64   `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
+	Space             string  `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
+	Target            string  `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
+	Method            string  `json:"method" yaml:"method"`                                                 // evopress or random
+	Budget            int64   `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
+	Seed              uint64  `json:"seed" yaml:"seed"`                                                     // of every random choice
+	Numerics          string  `json:"numerics" yaml:"numerics"`                                             // exact
+	SparsityMethod    string  `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
+	SparsityStep      float64 `json:"sparsity-step,omitempty" yaml:"sparsity-step,omitempty"`               // between two levels: below 1 a share of each module's weights, from 1 on a number of weights that is the same in every module (EvoPress's Δ)
+	QuantMethod       string  `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn
+	Group             int     `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
+	Bits              []int   `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
+	Workers           int     `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
+	Bank              string  `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
+	ModelDigest       string  `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
+	TextDigest        string  `json:"text-digest,omitempty" yaml:"text-digest,omitempty"`                   // SHA-256 of the text, filled in when prepared
+	HeldOutTextDigest string  `json:"held-out-text-digest,omitempty" yaml:"held-out-text-digest,omitempty"` // SHA-256 of the held-out text, filled in when prepared
 }
 
 // SetDefaults fills in every field that was left zero and has a default, those of the chosen space included.
@@ -67,6 +68,7 @@ func (j *Job) SetDefaults() {
 	switch j.Space {
 	case SpaceSparsity:
 		set(&j.SparsityMethod, "sparsegpt")
+		set(&j.SparsityStep, 0.125)
 	case SpaceQuant:
 		set(&j.QuantMethod, "gptq")
 		set(&j.Group, 64)
@@ -124,6 +126,9 @@ func (j Job) Validate() error {
 	case SpaceSparsity:
 		if err := oneOf("--sparsity-method", j.SparsityMethod, "sparsegpt", "magnitude"); err != nil {
 			return err
+		}
+		if s := j.SparsityStep; !(s >= 1.0/64 && s <= 0.25 || s >= 1 && s == math.Trunc(s) && s < 1<<40) {
+			return fmt.Errorf("--sparsity-step: %v, want a share of a module's weights from 1/64 to 0.25, or a whole number of weights", s)
 		}
 	case SpaceQuant:
 		if err := oneOf("--quant-method", j.QuantMethod, "gptq", "rtn"); err != nil {

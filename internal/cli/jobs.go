@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -228,7 +227,6 @@ func (s *session) jobWatch(ctx context.Context, b *backend, id string) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
 	err = s.follow(ctx, b, id)
 	if ctx.Err() != nil {
 		s.say("\nthe job goes on; watch it with: paretopress jobs watch %s%s", id, s.serverFlags())
@@ -241,7 +239,7 @@ func (s *session) jobWatch(ctx context.Context, b *backend, id string) error {
 	if err != nil {
 		return err
 	}
-	return s.printResult(plan{id: id, folder: st.Folder, job: job}, b, time.Since(began))
+	return s.printResult(plan{id: id, folder: st.Folder, job: job}, b, 0)
 }
 
 // jobCancel cancels a run.

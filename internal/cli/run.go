@@ -83,6 +83,7 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.IntVar(&j.MaxWindows, "max-windows", j.MaxWindows, "windows of the text to use (default: all)")
 	f.Int64Var(&j.CalibrationTokens, "calibration-tokens", j.CalibrationTokens, "tokens to calibrate on, at most (default 65536; builtin 32768)")
 	f.StringVar(&j.SparsityMethod, "sparsity-method", j.SparsityMethod, "sparsegpt or magnitude (default sparsegpt)")
+	f.Float64Var(&j.SparsityStep, "sparsity-step", j.SparsityStep, "between two levels: a share of each module, or from 1 on a number of weights, EvoPress's Δ (default 0.125)")
 	f.StringVar(&j.QuantMethod, "quant-method", j.QuantMethod, "gptq or rtn (default gptq)")
 	f.IntVar(&j.Group, "group", j.Group, "weights that share a scale (default 64)")
 	f.IntSliceVar(&j.Bits, "bits", j.Bits, "bit widths that the quant space may use (default 2,3,4,5,6)")
