@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/paretopress/paretopress/internal/kernel"
 )
 
 // format is a way to store weights: blocks of a fixed number of weights in a fixed number of
@@ -66,22 +68,12 @@ func decodeF16(src []byte, dst []float32) {
 // decodeBF16 reads bfloat16: the upper half of a binary32.
 func decodeBF16(src []byte, dst []float32) {
 	for i := range dst {
-		dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+		dst[i] = kernel.DecodeBF16(binary.LittleEndian.Uint16(src[2*i:]))
 	}
 }
 
-// half is the binary16 number at the start of b. Every binary16 number is a binary32 number.
-func half(b []byte) float32 {
-	h := uint32(binary.LittleEndian.Uint16(b))
-	sign, exp, frac := h>>15<<31, h>>10&31, h&1023
-	switch exp {
-	case 0: // zero or subnormal: frac · 2^-24
-		return math.Float32frombits(sign | math.Float32bits(float32(frac)*0x1p-24))
-	case 31: // infinity or NaN
-		return math.Float32frombits(sign | 0x7f800000 | frac<<13)
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
-}
+// half is the binary16 number at the start of b.
+func half(b []byte) float32 { return kernel.DecodeF16(binary.LittleEndian.Uint16(b)) }
 
 func finiteF32(b []byte) bool { return binary.LittleEndian.Uint32(b)>>23&255 != 255 }
 

@@ -39,30 +39,6 @@ func TestDequant(t *testing.T) {
 	}
 }
 
-// TestHalf decodes every binary16 number and compares with its definition.
-func TestHalf(t *testing.T) {
-	for h := range uint32(1 << 16) {
-		got := half(binary.LittleEndian.AppendUint16(nil, uint16(h)))
-		exp, frac := int(h>>10&31), float64(h&1023)
-		want := math.Ldexp(1024+frac, exp-25)
-		switch exp {
-		case 0:
-			want = math.Ldexp(frac, -24)
-		case 31:
-			want = math.Inf(1)
-			if frac > 0 {
-				want = math.NaN()
-			}
-		}
-		if h>>15 == 1 {
-			want = -want
-		}
-		if g := float64(got); g != want && !(math.IsNaN(g) && math.IsNaN(want)) || math.Signbit(g) != (h>>15 == 1) {
-			t.Fatalf("%04x: %v, want %v", h, g, want)
-		}
-	}
-}
-
 // TestCheckFindsNaN puts a NaN and an infinity into every floating-point number of every format.
 func TestCheckFindsNaN(t *testing.T) {
 	offsets := map[string][]int{
