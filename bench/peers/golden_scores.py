@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Reference scores of SmolLM2-135M from Hugging Face transformers in float32.
+"""Reference scores of a model from Hugging Face transformers in float32.
 
-    python golden_scores.py --model SmolLM2-135M-Instruct.Q4_1.gguf \
-        --text Isaac.Newton-Opticks.txt --out ../../engine/testdata/smollm2_scores.json
+    python golden_scores.py --model SmolLM2-135M-Instruct.Q4_1.gguf --text Isaac.Newton-Opticks.txt \
+        --drop model.layers.4.self_attn model.layers.10.mlp model.layers.21.self_attn \
+        --out ../../engine/testdata/smollm2_scores.json
+
+    go run ../../internal/builtin/gen -seed 20 -bytes 16384 > /tmp/builtin.txt
+    python golden_scores.py --model ../../internal/builtin/model --text /tmp/builtin.txt --seq-len 256 \
+        --drop model.layers.1.self_attn model.layers.5.mlp --out ../../engine/testdata/builtin_scores.json
 
 For each configuration: the log-probability of every token of the windows but the
 first of each, their mean negative log-likelihood, the mean KL divergence from the
@@ -10,7 +15,7 @@ dense model, and a digest of the weights of all linear modules, so that a test t
 makes the same weights sees at once whether it made the same. The rules:
 
 dense     as transformers dequantizes the file
-dropped   the modules in DROPPED put out 0
+dropped   the modules of --drop put out 0
 pruned    in each linear module of the blocks, the floor(0.3*n) weights of smallest
           magnitude are 0; of equal ones the first in row-major order go first
 quantized groups of 64 consecutive weights of a row become 4-bit integers:
@@ -30,7 +35,6 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-DROPPED = ["model.layers.4.self_attn", "model.layers.10.mlp", "model.layers.21.self_attn"]
 PRUNED = 0.3
 BITS, GROUP = 4, 64
 
@@ -93,18 +97,22 @@ def summary(name, model, windows, dense):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="the .gguf file")
+    parser.add_argument("--model", required=True, help="a .gguf file or a Hugging Face folder")
     parser.add_argument("--text", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--drop", nargs="+", required=True, help="sub-blocks of the dropped configuration")
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--windows", type=int, nargs="+", default=[2, 3], help="numbers of the windows to score")
     args = parser.parse_args()
     torch.set_num_threads(2)
 
-    folder, file = os.path.split(os.path.abspath(args.model))
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    folder, source, weights = args.model, {}, os.path.join(args.model, "model.safetensors")
+    if os.path.isfile(args.model):
+        folder, file = os.path.split(os.path.abspath(args.model))
+        source, weights = {"gguf_file": file}, args.model
+    tokenizer = AutoTokenizer.from_pretrained(folder, **source)
     model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file, dtype=torch.float32, attn_implementation="eager"
+        folder, dtype=torch.float32, attn_implementation="eager", **source
     ).eval()
     with open(args.text, encoding="utf-8") as f:
         ids = tokenizer(f.read(), add_special_tokens=False)["input_ids"]
@@ -124,7 +132,7 @@ def main():
             return (torch.zeros_like(output[0]),) + output[1:]
         return torch.zeros_like(output)
 
-    hooks = [model.get_submodule(name).register_forward_hook(zero) for name in DROPPED]
+    hooks = [model.get_submodule(name).register_forward_hook(zero) for name in args.drop]
     scores.append(summary("dropped", model, windows, dense)[0])
     for hook in hooks:
         hook.remove()
@@ -139,15 +147,15 @@ def main():
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "model": file,
-            "model_sha256": sha256_file(args.model),
+            "model": os.path.basename(weights),
+            "model_sha256": sha256_file(weights),
             "text": os.path.basename(args.text),
             "text_sha256": sha256_file(args.text),
         },
         "seq_len": args.seq_len,
         "windows": args.windows,
         "tokens_sha256": hashlib.sha256(np.array(windows, dtype="<i4").tobytes()).hexdigest(),
-        "dropped": DROPPED,
+        "dropped": args.drop,
         "scores": scores,
     }
     with open(args.out, "w", encoding="utf-8") as f:
