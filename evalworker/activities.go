@@ -19,6 +19,8 @@ const heartbeatEvery = 2 * time.Second
 // errors into those that a retry may mend and those that none will.
 type Activities struct {
 	bench   *Workbench
+	every   time.Duration                 // between heartbeats
+	beat    func(context.Context, ...any) // records a heartbeat
 	stop    func()
 	stopped context.Context
 	running sync.WaitGroup
@@ -29,7 +31,7 @@ var errStopped = errors.New("evalworker: the worker was stopped")
 
 // NewActivities returns the activities of a workbench, which must outlive them.
 func NewActivities(w *Workbench) *Activities {
-	a := &Activities{bench: w}
+	a := &Activities{bench: w, every: heartbeatEvery, beat: activity.RecordHeartbeat}
 	a.stopped, a.stop = context.WithCancel(context.Background())
 	return a
 }
@@ -91,7 +93,7 @@ func alive[I, O any](ctx context.Context, a *Activities, in I, do func(context.C
 	latest <- workflows.Progress{}
 	var heart sync.WaitGroup
 	heart.Go(func() {
-		tick := time.NewTicker(heartbeatEvery)
+		tick := time.NewTicker(a.every)
 		defer tick.Stop()
 		for {
 			select {
@@ -100,7 +102,7 @@ func alive[I, O any](ctx context.Context, a *Activities, in I, do func(context.C
 			case <-tick.C:
 				p := <-latest
 				latest <- p
-				activity.RecordHeartbeat(ctx, p)
+				a.beat(ctx, p)
 			}
 		}
 	})

@@ -2,7 +2,9 @@ package evalworker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 
@@ -37,7 +39,7 @@ func (w *Workbench) Advance(ctx context.Context, in workflows.AdvanceInput, repo
 	var optimizer search.Optimizer
 	var last stage
 	if in.Step < 0 {
-		optimizer, err = search.New(r.job.Method, r.searchJob())
+		optimizer, err = r.begin()
 	} else {
 		last, optimizer, err = r.tell(in.Step, part)
 	}
@@ -73,15 +75,38 @@ func (w *Workbench) Advance(ctx context.Context, in workflows.AdvanceInput, repo
 	return out, publishJSON(r.folder, out.Ask, step{Step: out.Step, State: state, ask: ask{Part: partSearch, Trials: trials}})
 }
 
+// begin starts the optimiser, or restores it as it was started: the budget of the job may have been raised
+// since then, and the schedule of a search is that of its first budget.
+func (r *run) begin() (search.Optimizer, error) {
+	first, err := r.readStep(0)
+	if errors.Is(err, fs.ErrNotExist) {
+		o, err := search.New(r.job.Method, r.searchJob())
+		return o, mark(ErrJob, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.restore(first)
+}
+
+// restore is the optimiser as it was when it had asked a step.
+func (r *run) restore(s step) (search.Optimizer, error) {
+	o, err := search.Restore(r.space, s.State)
+	if err != nil {
+		return nil, mark(ErrDamaged, fmt.Errorf("evalworker: %s: %w", stepFile(s.Step), err))
+	}
+	return o, nil
+}
+
 // tell restores the optimiser of a step and tells it the step's scores.
 func (r *run) tell(n int, part Windows) (stage, search.Optimizer, error) {
 	st, err := r.readStage(n, part)
 	if err != nil {
 		return st, nil, err
 	}
-	optimizer, err := search.Restore(r.space, st.State)
+	optimizer, err := r.restore(st.step)
 	if err != nil {
-		return st, nil, mark(ErrDamaged, fmt.Errorf("evalworker: %s: %w", stepFile(n), err))
+		return st, nil, err
 	}
 	if err := optimizer.Tell(st.results()); err != nil {
 		return st, nil, mark(ErrDamaged, fmt.Errorf("evalworker: %s: %w", stepFile(n), err))

@@ -120,13 +120,22 @@ func (p prepared) bankID() string {
 	return p.Bank.ID()
 }
 
-// bankDir is the folder of a bank: below the job's folder for banks, or else in the run folder.
-func bankDir(folder string, job workflows.Job, id string) string {
-	dir := job.Bank
-	if dir == "" {
-		dir = filepath.Join(folder, "bank")
+// BankDir is the folder of the bank of a run that has been prepared, empty if it needs none.
+func BankDir(folder string) (string, error) {
+	r, err := openRun(folder)
+	if err != nil || r.prepared.Bank == nil {
+		return "", err
 	}
-	return filepath.Join(dir, id[:16])
+	return r.bankDir(), nil
+}
+
+// bankDir is the folder of the run's bank: below the job's folder for banks, or else in the run folder.
+func (r *run) bankDir() string {
+	dir := r.job.Bank
+	if dir == "" {
+		dir = filepath.Join(r.folder, "bank")
+	}
+	return filepath.Join(dir, r.prepared.bankID()[:16])
 }
 
 // windows reads the windows of a part of the text.

@@ -67,7 +67,7 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		}
 	}
 	r := &run{folder: in.Folder, job: job, prepared: p, space: space}
-	if _, err := search.New(job.Method, r.searchJob()); err != nil { // before anything is built
+	if _, err := r.begin(); err != nil { // before anything is built
 		return out, mark(ErrJob, err)
 	}
 	if err := r.pin(split); err != nil {
@@ -82,7 +82,7 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 	out.ModelDigest, out.Blocks, out.Model, out.DenseBytes = p.Model, ck.Config().Layers, modelName(job, ck.Config()), p.DenseBytes
 	out.SpaceText = spaceText(space, job)
 	if p.Bank != nil {
-		out.BankID, out.BankDir = p.bankID(), bankDir(in.Folder, job, p.bankID())
+		out.BankID, out.BankDir = p.bankID(), r.bankDir()
 	}
 	return out, nil
 }

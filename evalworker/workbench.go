@@ -71,7 +71,7 @@ func (w *Workbench) bank(r *run) (*bank.Bank, error) {
 	if r.prepared.Bank == nil {
 		return nil, nil
 	}
-	dir := bankDir(r.folder, r.job, r.prepared.bankID())
+	dir := r.bankDir()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if b := w.banks[dir]; b != nil {

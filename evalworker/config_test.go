@@ -1,0 +1,89 @@
+package evalworker
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/paretopress/paretopress/engine"
+)
+
+// shape is a small model, of which only the shape matters.
+var shape = engine.Config{Arch: "llama", Layers: 3, Hidden: 64, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 128, Vocab: 300, TieEmbeddings: true}
+
+// bits are the aliases of a bank that declares bits.
+func bits(_ string, n int) (string, bool) {
+	level, ok := map[int]string{3: "gptq-3b-g64", 4: "gptq-4b-g64"}[n]
+	return level, ok
+}
+
+func TestParseConfig(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		aliases    Aliases
+		want       []Assignment
+	}{
+		{name: "empty"},
+		{name: "levels", text: "# comment\n\nmodel.layers.0.mlp.down_proj: gptq-3b-g64 # why\n  model.layers.2.self_attn.q_proj :sparsegpt-0.5\r\nmodel.layers.1.self_attn: drop\n",
+			want: []Assignment{{"model.layers.0.mlp.down_proj", "gptq-3b-g64"}, {"model.layers.2.self_attn.q_proj", "sparsegpt-0.50"}, {"model.layers.1.self_attn", "drop"}}},
+		{name: "integers", text: "model.layers.0.self_attn.v_proj: 3\nmodel.layers.1.mlp.up_proj: 4", aliases: bits,
+			want: []Assignment{{"model.layers.0.self_attn.v_proj", "gptq-3b-g64"}, {"model.layers.1.mlp.up_proj", "gptq-4b-g64"}}},
+		{name: "drop file", text: "none\nattn+mlp\nmlp\n",
+			want: []Assignment{{"model.layers.1.self_attn", "drop"}, {"model.layers.1.mlp", "drop"}, {"model.layers.2.mlp", "drop"}}},
+		{name: "byte order mark", text: "\ufeffmodel.layers.1.mlp: dense", want: []Assignment{{"model.layers.1.mlp", "dense"}}},
+	} {
+		got, err := ParseConfig("c.txt", []byte(c.text), shape, c.aliases)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %v; want %v", c.name, got, err, c.want)
+		}
+		again, err := ParseConfig("c.txt", FormatConfig(got), shape, nil)
+		if err != nil || !slices.Equal(again, got) {
+			t.Errorf("%s: written and read: %v, %v", c.name, again, err)
+		}
+	}
+}
+
+func TestParseConfigErrors(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		aliases Aliases
+		want    []string
+	}{
+		{text: "model.layers.3.mlp: drop", want: []string{"c.txt:1:", "model.layers.3.mlp"}},
+		{text: "\nlm_head: rtn-4b-g64", want: []string{"c.txt:2:", "lm_head"}},
+		{text: "model.layers.0.mlp: drop\nmodel.layers.0.mlp: dense", want: []string{"c.txt:2:", "on line 1"}},
+		{text: "model.layers.0.mlp: rtn-4b-g64", want: []string{"c.txt:1:", "dense or drop"}},
+		{text: "model.layers.0.mlp.up_proj: rtn-40b-g64", want: []string{"c.txt:1:", "40"}},
+		{text: "model.layers.0.mlp.up_proj: wanda-0.5", want: []string{"c.txt:1:", `unknown level "wanda-0.5"`}},
+		{text: "model.layers.0.mlp.up_proj: magnitude-0.5+rtn-4b-g64", want: []string{"c.txt:1:", "not supported"}},
+		{text: "model.layers.0.mlp.up_proj: 3", want: []string{"c.txt:1:", "--bank"}},
+		{text: "model.layers.0.mlp.up_proj: 7", aliases: bits, want: []string{"c.txt:1:", "no level 7"}},
+		{text: "none\nattn\n", want: []string{"c.txt:", "2 lines", "3 blocks"}},
+		{text: "none\nmodel.layers.0.mlp: drop\nmlp", want: []string{"c.txt:2:"}},
+		{text: "model.layers.0.mlp: drop\nnone", want: []string{"c.txt:2:", `"none"`}},
+		{text: "all", want: []string{"c.txt:1:", `"all"`}},
+		{text: strings.Repeat("x", 1<<17), want: []string{"c.txt"}},
+	} {
+		_, err := ParseConfig("c.txt", []byte(c.text), shape, c.aliases)
+		if err == nil || !containsAll(err.Error(), c.want...) || !errors.Is(err, ErrJob) {
+			t.Errorf("%.60q: %v; want it to say %q", c.text, err, c.want)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add("model.layers.0.mlp.down_proj: gptq-3b-g64 # why\n")
+	f.Add("none\nattn+mlp\nmlp\n")
+	f.Add("model.layers.0.mlp.up_proj: 4")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := ParseConfig("c.txt", []byte(text), shape, bits)
+		if err != nil {
+			return
+		}
+		again, err := ParseConfig("c.txt", FormatConfig(got), shape, nil)
+		if err != nil || !slices.Equal(again, got) {
+			t.Errorf("%q: %v comes back as %v, %v", text, got, again, err)
+		}
+	})
+}
