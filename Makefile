@@ -33,7 +33,7 @@ histories: ## record the workflow histories that the replay tests read
 fuzz: ## every fuzz test for FUZZTIME
 	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./evalworker ./internal/kernel); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 		done; done
 
 bench: ## benchmarks of the kernels and operators

@@ -57,6 +57,8 @@ func phaseLine(s Status) string {
 	switch {
 	case s.Paused:
 		line += " · **paused**"
+	case s.Stopping && s.Phase == PhaseDone:
+		line += " · stopped by the user"
 	case s.Stopping:
 		line += " · **stopping**"
 	}
