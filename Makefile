@@ -25,7 +25,7 @@ workflowcheck: ## what a workflow may not do, as Temporal's checker sees it
 	$(GO) run go.temporal.io/sdk/contrib/tools/workflowcheck@v0.6.0 -config workflows/workflowcheck.yaml ./workflows/...
 
 generate: ## the assembly of internal/kernel, from its generator
-	cd internal/kernel/_gen && $(GO) run . -out ..
+	$(GO) generate ./internal/kernel
 
 histories: ## record the workflow histories that the replay tests read
 	$(GO) test ./internal/devserver -run TestRuns -record
