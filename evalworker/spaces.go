@@ -88,7 +88,8 @@ func sparsityUnits(s *search.Space, c engine.Config, job workflows.Job, target s
 		}
 		s.Units = append(s.Units, u)
 	}
-	if targeted && !slices.ContainsFunc(s.Units, func(u search.Unit) bool { return len(u.Levels) > 1 }) {
+	choice := slices.ContainsFunc(s.Units, func(u search.Unit) bool { return len(u.Levels) > 1 })
+	if targeted && (mean == 0 || mean == 1 || !choice) {
 		return fmt.Errorf("evalworker: --target %s with --sparsity-step %v leaves nothing to choose: every module would have sparsity %g",
 			target, job.SparsityStep, mean)
 	}
