@@ -78,7 +78,8 @@ type levelJob struct {
 	module string
 	level  Level
 	last   *atomic.Int32 // levels of the module that are not built yet
-	built  *[]bank.Entry
+	built  []bank.Entry  // of the module, this one at index at
+	at     int
 }
 
 // block builds the levels of one block: first the factors, then the levels, in parallel.
@@ -97,7 +98,7 @@ func (b *builderOf) block(ctx context.Context, need map[string][]Level, grams []
 			last, built := new(atomic.Int32), make([]bank.Entry, len(lacks))
 			last.Store(int32(len(lacks)))
 			for i, l := range lacks {
-				jobs = append(jobs, levelJob{gram: g, module: module, level: l, last: last, built: &built})
+				jobs = append(jobs, levelJob{gram: g, module: module, level: l, last: last, built: built, at: i})
 				built[i].Level = l.Name
 				if b.quant {
 					built[i].Aliases = b.alias(module, l)
@@ -143,19 +144,18 @@ func (b *builderOf) build(j levelJob, f *obs.Factor) error {
 	if err != nil {
 		return fmt.Errorf("evalworker: %s: %w", j.module, err)
 	}
-	at := slices.IndexFunc(*j.built, func(e bank.Entry) bool { return e.Level == j.level.Name })
-	(*j.built)[at].Weights = packed
+	j.built[j.at].Weights = packed
 	if j.last.Add(-1) > 0 {
 		return nil
 	}
-	if err := b.bank.Put(j.module, *j.built); err != nil {
+	if err := b.bank.Put(j.module, j.built); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.result.Units++
-	b.result.Levels += len(*j.built)
-	for _, e := range *j.built {
+	b.result.Levels += len(j.built)
+	for _, e := range j.built {
 		b.result.Bytes += e.Weights.Bytes()
 	}
 	return nil
