@@ -107,7 +107,7 @@ func (c Config) Window(block int) int {
 func (c Config) InvFreq() []float32 {
 	f := make([]float32, c.HeadDim/2)
 	for i := range f {
-		f[i] = float32(1 / math.Pow(c.RopeTheta, float64(2*i)/float64(c.HeadDim)))
+		f[i] = float32(exp(-float64(log(c.RopeTheta) * float64(2*i) / float64(c.HeadDim))))
 	}
 	s := c.RopeScaling
 	if s == nil {

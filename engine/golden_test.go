@@ -167,6 +167,39 @@ func matchTransformers(t *testing.T, ck *Checkpoint, text []byte, file string) {
 	}
 }
 
+// TestSmolLM2IsExact is TestExact on real widths. The Go variant scores only the
+// short window.
+func TestSmolLM2IsExact(t *testing.T) {
+	ck := smolLM2(t)
+	short := windowsOf(t, ck, opticks(t), 12, 1000)
+	long := windowsOf(t, ck, opticks(t), 300, 20, 40)
+	defer useVariant(t, kernel.Active())
+	var want, wantLong []WindowScore
+	for _, variant := range kernel.Variants() {
+		useVariant(t, variant)
+		for _, threads := range []int{1, 2} {
+			m, err := Load(ck, Options{Threads: threads})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if got := candidateScores(t, m, short, 1); want == nil {
+				want = got
+			} else if !slices.Equal(got, want) {
+				t.Errorf("%s, %d threads: %v, want %v", variant, threads, got, want)
+			}
+			if variant == "go" {
+				break
+			}
+			if got := candidateScores(t, m, long, threads); wantLong == nil {
+				wantLong = got
+			} else if !slices.Equal(got, wantLong) {
+				t.Errorf("%s, %d threads: %v, want %v", variant, threads, got, wantLong)
+			}
+		}
+	}
+}
+
 // setAll sets every linear module to its changed dense weights and returns a
 // digest of them.
 func setAll(t *testing.T, m *Model, change func(w []float32)) string {
