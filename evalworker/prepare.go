@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
@@ -70,6 +72,9 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 	if _, err := r.begin(); err != nil { // before anything is built
 		return out, mark(ErrJob, err)
 	}
+	if err := sweep(in.Folder); err != nil {
+		return out, err
+	}
 	if err := r.pin(split); err != nil {
 		return out, err
 	}
@@ -109,6 +114,19 @@ func (r *run) publishInputs(split Split) error {
 		return err
 	}
 	return publishJSON(r.folder, preparedFile, r.prepared)
+}
+
+// staleAfter is the age at which a temporary file is no one's any more: none is written for as long.
+const staleAfter = 10 * time.Minute
+
+// sweep removes the temporary files that crashes left behind in a run folder.
+func sweep(folder string) error {
+	for _, dir := range []string{".", tokensDir, logDir, scoresDir, configsDir} {
+		if err := durable.Sweep(filepath.Join(folder, dir), staleAfter); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("evalworker: %w", err)
+		}
+	}
+	return nil
 }
 
 // searchJob is what the search is to do.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/workflows"
@@ -262,6 +263,25 @@ func TestPinned(t *testing.T) {
 				t.Errorf("the %s is another: %v", name, err)
 			}
 		})
+	}
+}
+
+// TestSweep holds that Prepare removes what a crash left half written, and not what is being written.
+func TestSweep(t *testing.T) {
+	folder := newFolder(t, tiny(t), nil)
+	old, fresh := filepath.Join(folder, scoresDir, ".tmp-a"), filepath.Join(folder, scoresDir, ".tmp-b")
+	writeFile(t, old, nil)
+	writeFile(t, fresh, nil)
+	before := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(old, before, before); err != nil {
+		t.Fatal(err)
+	}
+	prepare(t, folder)
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a temporary file of an hour ago is there: %v", err)
+	}
+	if _, err := os.Stat(fresh); err != nil {
+		t.Errorf("a temporary file of now is gone: %v", err)
 	}
 }
 
