@@ -36,4 +36,10 @@
 // bound of the entropy, by at most log 24 nats a document or 1.5 % (a document has 580 bytes and 205 nats on average), and the
 // distance of a model's loss to it is, but for that, what the model has yet to learn. A model that reads windows cut from
 // the stream must in addition guess what the window's start does not show.
+//
+// # The model
+//
+// On 128 KiB of the text of seed 77, which it was not trained on, the model's loss is 1.375 nats a token or 0.455 a byte
+// in windows of 512 tokens; the generator's choices cost 1.080 and 0.357. How it was trained, and what damage to its
+// parts costs, is in train/README.md.
 package builtin
