@@ -22,6 +22,7 @@ import (
 	"github.com/paretopress/paretopress/evalworker"
 	"github.com/paretopress/paretopress/internal/devserver"
 	"github.com/paretopress/paretopress/internal/durable"
+	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -289,6 +290,13 @@ func (s *session) run(ctx context.Context, flags *pflag.FlagSet, rf runFlags) er
 		} else if done {
 			s.say("this job was done before; its front is below (--seed N searches anew)")
 			return s.printResult(p, nil, 0)
+		}
+	}
+	if !p.again {
+		if err := evalworker.Check(p.job); errors.Is(err, search.ErrUnreachable) {
+			return usageError{err}
+		} else if err != nil {
+			return err
 		}
 	}
 	b, err := s.backendFor(ctx, rf, p.job.Workers)
