@@ -50,7 +50,7 @@ type program struct {
 func start(t *testing.T, data string, args ...string) *program {
 	t.Helper()
 	p := &program{Cmd: exec.Command(binary, args...), done: make(chan error, 1)}
-	p.Env = append(os.Environ(), "PARETOPRESS_DATA="+data, "PARETOPRESS_HEARTBEAT=1s", "TEMPORAL_ADDRESS=", "TEMPORAL_PROFILE=")
+	p.Env = append(os.Environ(), "PARETOPRESS_DATA="+data, "PARETOPRESS_HEARTBEAT=3s", "TEMPORAL_ADDRESS=", "TEMPORAL_PROFILE=")
 	p.Stdout, p.Stderr = &p.out, &p.err
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

@@ -138,8 +138,7 @@ func activityNote(list []workflows.Pending) string {
 	return ""
 }
 
-// runError turns what a workflow ended with into an error for people: the innermost message that
-// says what was wrong with which file, flag or tensor.
+// runError turns what a workflow ended with into an error for people.
 func runError(err error) error {
 	if err == nil {
 		return nil
@@ -152,11 +151,7 @@ func runError(err error) error {
 	if errors.As(err, &terminated) {
 		return errors.New("the run was terminated in Temporal")
 	}
-	var app *temporal.ApplicationError
-	for e := err; errors.As(e, &app); e = errors.Unwrap(app) {
-		err = errors.New(app.Message())
-	}
-	return err
+	return workflows.Cause(err)
 }
 
 // running reports whether a workflow of this id is at work.
