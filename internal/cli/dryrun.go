@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/evalworker"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// dryRun prints the job and what it will cost.
+func (s *session) dryRun(p plan) error {
+	ck, err := engine.Open(p.job.Model)
+	if err != nil {
+		return err
+	}
+	defer ck.Close()
+	cost, err := estimate(p.job, ck.Config())
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(struct {
+			Run    string        `json:"run"`
+			Folder string        `json:"folder"`
+			Job    workflows.Job `json:"job"`
+			Cost   runCost       `json:"cost"`
+		}{p.id, p.folder, p.job, cost})
+	}
+	b, err := yaml.Marshal(p.job)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Stdout, "# run %s in %s\n%s", p.id, p.folder, b)
+	fmt.Fprintf(s.Stdout, "# bank    %d units, %d levels, %s\n", cost.Units, cost.Levels, megabytes(cost.BankBytes))
+	fmt.Fprintf(s.Stdout, "# search  %s tokens of candidates, about %.3g multiply-adds\n", count(cost.SearchTokens), cost.SearchMACs)
+	return nil
+}
+
+// runCost is what a run will take.
+type runCost struct {
+	Units        int     `json:"units"`
+	Levels       int     `json:"levels"`        // of all units, those that a bank must hold
+	BankBytes    int64   `json:"bank_bytes"`    // of those levels
+	SearchTokens int64   `json:"search_tokens"` // of candidates run forward
+	SearchMACs   float64 `json:"search_macs"`   // multiply-adds of weights for these: a candidate and, for the KL, the dense head
+}
+
+// estimate adds up what a job will take of a model.
+func estimate(job workflows.Job, c engine.Config) (runCost, error) {
+	cost := runCost{SearchTokens: job.Budget}
+	space, err := evalworker.BuildSpace(c, job)
+	if err != nil {
+		return cost, err
+	}
+	cost.Units = len(space.Units)
+	for _, u := range space.Units {
+		for _, name := range u.Levels {
+			level, err := evalworker.ParseLevel(name.Name)
+			if err != nil {
+				return cost, err
+			}
+			if level.NeedsCalibration() {
+				cost.Levels++
+				cost.BankBytes += name.Bytes
+			}
+		}
+	}
+	var weights int64
+	for _, m := range c.Modules() {
+		weights += int64(m.Rows) * int64(m.Cols)
+	}
+	head := int64(c.Vocab) * int64(c.Hidden)
+	cost.SearchMACs = float64(job.Budget) * float64(weights+2*head)
+	return cost, nil
+}

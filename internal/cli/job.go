@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"gopkg.in/yaml.v3"
+
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// jobFlags binds the flags of a job to j, whose present values are the defaults. The names are those
+// of the keys in job.yaml.
+func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
+	f.StringVar(&j.Model, "model", j.Model, "Hugging Face folder, .gguf file, or builtin (default builtin)")
+	f.StringVar(&j.Text, "text", j.Text, "text file to calibrate, search and test on (the builtin model has its own)")
+	f.StringVar(&j.HeldOutText, "held-out-text", j.HeldOutText, "another text file to test on (default: a quarter of the text's windows)")
+	f.StringVar(&j.Space, "space", j.Space, "what to search over: sparsity, quant or drop (default quant)")
+	f.StringVar(&j.Target, "target", j.Target, "sparsity=0.5, bpw=3, size=90MB or drop=0.25 (default: the whole front)")
+	f.StringVar(&j.Method, "method", j.Method, "evopress or random (default evopress)")
+	f.Int64Var(&j.Budget, "budget", j.Budget, "tokens of candidates to run forward (default 1048576; builtin 524288)")
+	f.Uint64Var(&j.Seed, "seed", j.Seed, "seed of every random choice")
+	f.IntVar(&j.SeqLen, "seq-len", j.SeqLen, "tokens a window (default 512)")
+	f.IntVar(&j.MaxWindows, "max-windows", j.MaxWindows, "windows of the text to use (default: all)")
+	f.Int64Var(&j.CalibrationTokens, "calibration-tokens", j.CalibrationTokens, "tokens to calibrate on, at most (default 65536; builtin 32768)")
+	f.StringVar(&j.SparsityMethod, "sparsity-method", j.SparsityMethod, "sparsegpt or magnitude (default sparsegpt)")
+	f.Float64Var(&j.SparsityStep, "sparsity-step", j.SparsityStep, "between two levels: a share of each module, or from 1 on a number of weights, EvoPress's Δ (default 0.125)")
+	f.StringVar(&j.QuantMethod, "quant-method", j.QuantMethod, "gptq or rtn (default gptq)")
+	f.IntVar(&j.Group, "group", j.Group, "weights that share a scale (default 64)")
+	f.IntSliceVar(&j.Bits, "bits", j.Bits, "bit widths that the quant space may use (default 2,3,4,5,6)")
+	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, bit-identical on every CPU (default exact)")
+	f.IntVar(&j.Workers, "workers", j.Workers, "evaluations at once in this process (default 1; no influence on results)")
+	f.StringVar(&j.Bank, "bank", j.Bank, "folder that holds banks (default: banks in the data folder)")
+	f.StringVar(&j.Name, "name", j.Name, "what the run is called (default: the model and the space)")
+}
+
+// buildJob puts a job together: the file's keys, over them the flags that were given, under them the
+// defaults. Paths become absolute.
+func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, error) {
+	var job workflows.Job
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return job, usagef("--file: %w", err)
+		}
+		if job, err = decodeJob(b); err != nil {
+			return job, usagef("--file: %s: %w", file, err)
+		}
+	}
+	over := pflag.NewFlagSet("job", pflag.ContinueOnError)
+	jobFlags(over, &job)
+	var err error
+	flags.Visit(func(f *pflag.Flag) {
+		if over.Lookup(f.Name) == nil || err != nil {
+			return
+		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		err = over.Set(f.Name, value)
+	})
+	if err != nil {
+		return job, usageError{err}
+	}
+	job.SetDefaults()
+	if job.Bank == "" {
+		job.Bank = filepath.Join(s.data, "banks")
+	}
+	if err := job.Validate(); err != nil {
+		return job, usageError{err}
+	}
+	paths := []struct {
+		flag string
+		path *string
+		file bool // must be an existing file
+	}{{"--model", &job.Model, true}, {"--text", &job.Text, true}, {"--held-out-text", &job.HeldOutText, true}, {"--bank", &job.Bank, false}}
+	for _, p := range paths {
+		if *p.path == "" || (p.flag == "--model" && *p.path == workflows.Builtin) {
+			continue
+		}
+		if *p.path, err = filepath.Abs(*p.path); err != nil {
+			return job, usagef("%s: %w", p.flag, err)
+		}
+		if _, err := os.Stat(*p.path); p.file && err != nil {
+			return job, usagef("%s: %w", p.flag, err)
+		}
+	}
+	return job, nil
+}
+
+// decodeJob reads job.yaml; unknown keys are errors, since a misspelt one would be silently ignored.
+func decodeJob(b []byte) (workflows.Job, error) {
+	var job workflows.Job
+	d := yaml.NewDecoder(strings.NewReader(string(b)))
+	d.KnownFields(true)
+	err := d.Decode(&job)
+	return job, err
+}
