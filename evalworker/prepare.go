@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -135,10 +136,20 @@ func (r *run) searchJob() search.Job {
 	if err != nil {
 		panic("evalworker: a validated job has target " + r.job.Target)
 	}
-	return search.Job{
+	job := search.Job{
 		Space: r.space, Target: target, Seed: r.job.Seed, Budget: r.job.Budget,
 		SeqLen: r.prepared.SeqLen, Windows: len(r.prepared.Search),
 	}
+	if r.job.Schedule == workflows.SchedulePublished {
+		// Sub-blocks of a type, and how many of them go: only EvoPress's dropping asks.
+		units := len(r.space.Units) / 2
+		s, err := search.Published(r.space.Kind, r.prepared.SeqLen, units, int(math.Round(target.Value*float64(units))))
+		if err != nil {
+			panic("evalworker: a validated job has no published schedule: " + err.Error())
+		}
+		job.Schedule = &s
+	}
+	return job
 }
 
 // calibrated lists, for each unit of a space, the levels that must come from a bank.

@@ -77,6 +77,7 @@ func sparsityUnits(s *search.Space, c engine.Config, job workflows.Job, target s
 		case job.SparsityStep < 1:
 			zeros = sparsities(n, mean, job.SparsityStep)
 		default:
+			u.Group = "modules" // a level is the same number of weights in all of them
 			zeros = evoPressSparsities(n, mean, int64(job.SparsityStep))
 		}
 		for _, z := range zeros {

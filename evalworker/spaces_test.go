@@ -76,6 +76,39 @@ func TestEvoPressSparsitySpace(t *testing.T) {
 	}
 }
 
+// TestPublishedSchedule takes EvoPress's own schedule, whatever the budget.
+func TestPublishedSchedule(t *testing.T) {
+	for _, job := range []workflows.Job{
+		{Space: "drop", Target: "drop=0.25"}, {Space: "quant", Target: "bpw=3"}, {Space: "sparsity", Target: "sparsity=0.5", SparsityStep: 10368},
+	} {
+		job.Model, job.Text, job.Schedule = "m", "t", workflows.SchedulePublished
+		job.SetDefaults()
+		if err := job.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		s, err := BuildSpace(smol, job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &run{job: job, space: s, prepared: prepared{SeqLen: 512, Search: make([]int, 1000)}}
+		sj := r.searchJob()
+		want, err := search.Published(job.Space, 512, 30, 8) // a quarter of 30 is 7.5
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sj.Schedule == nil || sj.Schedule.Offspring != want.Offspring || sj.Schedule.Generations != want.Generations {
+			t.Errorf("%s: schedule %+v, want %+v", job.Space, sj.Schedule, want)
+		}
+		o, err := search.New("evopress", sj)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(o.Ask(1 << 40)); n == 0 {
+			t.Errorf("%s: nothing is asked", job.Space)
+		}
+	}
+}
+
 func TestSpaceBytes(t *testing.T) {
 	weights := smol.Parameters()
 	for _, job := range []workflows.Job{{Space: "quant"}, {Space: "drop"}, {Space: "sparsity"}} {

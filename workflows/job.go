@@ -23,6 +23,12 @@ const (
 	MethodRandom   = "random"
 )
 
+// Schedules of MethodEvoPress.
+const (
+	ScheduleScaled    = "scaled"    // offspring, stages and their text follow from the budget
+	SchedulePublished = "published" // EvoPress's: 26 to 184 million tokens
+)
+
 // NumericsExact is the numerics whose results are bit-identical on every CPU.
 const NumericsExact = "exact"
 
@@ -42,6 +48,7 @@ type Job struct {
 	Space             string  `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
 	Target            string  `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
 	Method            string  `json:"method" yaml:"method"`                                                 // evopress or random
+	Schedule          string  `json:"schedule,omitempty" yaml:"schedule,omitempty"`                         // of evopress: scaled (to the budget) or published (that of the paper, for accelerators)
 	Budget            int64   `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
 	Seed              uint64  `json:"seed" yaml:"seed"`                                                     // of every random choice
 	Numerics          string  `json:"numerics" yaml:"numerics"`                                             // exact
@@ -63,6 +70,7 @@ func (j *Job) SetDefaults() {
 	set(&j.SeqLen, 512)
 	set(&j.Space, SpaceQuant)
 	set(&j.Method, MethodEvoPress)
+	set(&j.Schedule, ScheduleScaled)
 	set(&j.Numerics, NumericsExact)
 	set(&j.Workers, 1)
 	switch j.Space {
@@ -75,6 +83,9 @@ func (j *Job) SetDefaults() {
 		if len(j.Bits) == 0 {
 			j.Bits = []int{2, 3, 4, 5, 6}
 		}
+	}
+	if j.Schedule == SchedulePublished { // more than it takes: it ends by its generations
+		set(&j.Budget, 1<<28)
 	}
 	if j.Model == Builtin { // a small model: enough to show a front within two minutes on two cores
 		set(&j.CalibrationTokens, 1<<15)
@@ -116,6 +127,12 @@ func (j Job) Validate() error {
 	if err := oneOf("--method", j.Method, MethodEvoPress, MethodRandom); err != nil {
 		return err
 	}
+	if err := oneOf("--schedule", j.Schedule, ScheduleScaled, SchedulePublished); err != nil {
+		return err
+	}
+	if j.Schedule == SchedulePublished && (j.Method != MethodEvoPress || j.Target == "") {
+		return fmt.Errorf("--schedule: %s is for method %s with a target", SchedulePublished, MethodEvoPress)
+	}
 	if err := oneOf("--numerics", j.Numerics, NumericsExact); err != nil {
 		return err
 	}
@@ -149,7 +166,10 @@ func (j Job) Validate() error {
 			}
 		}
 	}
-	_, err := ParseTarget(j.Space, j.Target)
+	target, err := ParseTarget(j.Space, j.Target)
+	if err == nil && j.Schedule == SchedulePublished && j.Space == SpaceDrop && target.Kind != TargetDrop {
+		return fmt.Errorf("--schedule: %s of space %s needs a target drop=VALUE", SchedulePublished, SpaceDrop)
+	}
 	return err
 }
 

@@ -17,6 +17,7 @@ func TestDefaultsAreValid(t *testing.T) {
 		{Space: SpaceSparsity},
 		{Space: SpaceDrop, Method: MethodRandom, Target: "drop=0.25"},
 		{Model: "m.gguf", Text: "t.txt", Target: "bpw=3"},
+		{Schedule: SchedulePublished, Space: SpaceSparsity, Target: "sparsity=0.5", SparsityStep: 10368},
 	} {
 		j.SetDefaults()
 		require.NoError(t, j.Validate())
@@ -42,6 +43,9 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--method":             func(j *Job) { j.Method = "magic" },
 		"--numerics":           func(j *Job) { j.Numerics = "fast" },
 		"--space":              func(j *Job) { j.Space = "outer" },
+		"--schedule":           func(j *Job) { j.Schedule = SchedulePublished },
+		"--schedule: \"late":   func(j *Job) { j.Schedule = "late" },
+		"--sparsity-step":      func(j *Job) { j.Space, j.SparsityMethod, j.SparsityStep = SpaceSparsity, "magnitude", 0.9 },
 		"--quant-method":       func(j *Job) { j.QuantMethod = "sparsegpt" },
 		"--sparsity-method":    func(j *Job) { j.Space, j.SparsityMethod = SpaceSparsity, "gptq" },
 		"--group":              func(j *Job) { j.Group = -64 },

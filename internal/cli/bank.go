@@ -35,7 +35,7 @@ and space finds it in the data folder (or in --bank) and builds nothing. What is
 	}
 	build.Flags().SortFlags = false
 	jobFlags(build.Flags(), &job)
-	for _, unused := range []string{"method", "budget", "seed", "name", "held-out-text"} {
+	for _, unused := range []string{"method", "schedule", "budget", "seed", "name", "held-out-text"} {
 		if err := build.Flags().MarkHidden(unused); err != nil {
 			panic(err) // the flag was defined above
 		}

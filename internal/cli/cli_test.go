@@ -68,6 +68,7 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"run", "-f", unknownKey}, 2, "modle"},
 		{[]string{"run", "--resume", "--out", badRun}, 2, "norun"},
 		{[]string{"run", "extra"}, 2, "extra"},
+		{[]string{"run", "--schedule", "published"}, 2, "--schedule"},
 		{[]string{"run", "--target", "bpw=1.5"}, 2, "from 2.28"},
 		{[]string{"run", "--target", "size=1KB"}, 2, "--target"},
 		{[]string{"run", "--text", short}, 1, "short.txt"},

@@ -77,7 +77,10 @@ func (p *progress) show(st workflows.Status) {
 			return
 		}
 		if !st.Paused && note == "" {
-			note = fmt.Sprintf("generation %d, %s", st.Search.Generation, st.Search.Stage)
+			note = fmt.Sprintf("generation %d", st.Search.Generation)
+			if st.Search.Stage != "" {
+				note += ", " + st.Search.Stage
+			}
 			if st.Search.Best > 0 {
 				note += fmt.Sprintf(", best KL %.4f", st.Search.Best)
 			}

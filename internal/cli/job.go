@@ -20,6 +20,7 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.StringVar(&j.Space, "space", j.Space, "what to search over: sparsity, quant or drop (default quant)")
 	f.StringVar(&j.Target, "target", j.Target, "sparsity=0.5, bpw=3, size=90MB or drop=0.25 (default: the whole front)")
 	f.StringVar(&j.Method, "method", j.Method, "evopress or random (default evopress)")
+	f.StringVar(&j.Schedule, "schedule", j.Schedule, "of evopress: scaled to the budget, or published, 26 to 184 million tokens (default scaled)")
 	f.Int64Var(&j.Budget, "budget", j.Budget, "tokens of candidates to run forward (default 1048576; builtin 524288)")
 	f.Uint64Var(&j.Seed, "seed", j.Seed, "seed of every random choice")
 	f.IntVar(&j.SeqLen, "seq-len", j.SeqLen, "tokens a window (default 512)")
