@@ -11,9 +11,10 @@ import (
 
 // Unit describes the levels that a bank has of a unit.
 type Unit struct {
-	Name       string
-	Rows, Cols int
-	Levels     []Level // by name, ascending
+	Name   string  `json:"name"`
+	Rows   int     `json:"rows"`
+	Cols   int     `json:"cols"`
+	Levels []Level `json:"levels"` // by name, ascending
 }
 
 // List describes the units of the bank, by name, as they are on disk now. Payloads are not checked. A

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"time"
 
@@ -158,7 +159,12 @@ func (b *backend) runURL(id string) string {
 	if b.ui == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s/namespaces/%s/workflows/%s", b.ui, b.namespace, id)
+	return runURL(b.ui, b.namespace, id)
+}
+
+// runURL is the page of a run in the UI at the address ui.
+func runURL(ui, namespace, id string) string {
+	return fmt.Sprintf("%s/namespaces/%s/workflows/%s", ui, namespace, url.PathEscape(id))
 }
 
 // environment looks variables up in the injected environment.

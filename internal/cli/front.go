@@ -145,7 +145,11 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 	}
 	path := filepath.Join(p.folder, "front.json")
 	ui := ""
-	if b != nil {
+	switch {
+	case b == nil:
+	case b.embedded(): // this server is about to end; the next one is found at the usual port
+		ui = runURL(fmt.Sprintf("http://127.0.0.1:%d", defaultUIPort), b.namespace, p.id)
+	default:
 		ui = b.runURL(p.id)
 	}
 	if s.json {
@@ -161,7 +165,7 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 	switch {
 	case ui == "":
 	case b.embedded():
-		fmt.Fprintf(s.Stdout, "ui      %s (while a server runs: paretopress server%s)\n", ui, s.dataFlag())
+		fmt.Fprintf(s.Stdout, "ui      %s while paretopress server%s runs\n", ui, s.dataFlag())
 	default:
 		fmt.Fprintf(s.Stdout, "ui      %s\n", ui)
 	}

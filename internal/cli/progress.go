@@ -85,6 +85,7 @@ func (p *progress) finish(label, note string) {
 	t.finished, t.note = true, note
 	if t.bar != nil {
 		t.show(p.now())
+		t.bar.SetCurrent(max(t.total, 1))
 		t.bar.SetTotal(-1, true)
 		return
 	}
@@ -111,7 +112,8 @@ func (p *progress) close() {
 // is narrow.
 func (p *progress) addBar(t *task) *mpb.Bar {
 	t.show(p.now())
-	return p.bars.New(1, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+	// Total 0: a bar that reaches its total is not done before finish says so.
+	return p.bars.New(0, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.PrependDecorators(decor.Name(fmt.Sprintf("%-10s", t.label))),
 		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + *t.text.Load() })))
 }

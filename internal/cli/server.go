@@ -10,6 +10,12 @@ import (
 	"github.com/paretopress/paretopress/internal/devserver"
 )
 
+// Ports of the server command: those of Temporal's own development server.
+const (
+	defaultPort   = 7233
+	defaultUIPort = 8233
+)
+
 func (s *session) serverCommand() *cobra.Command {
 	var o devserver.Options
 	var workers int
@@ -23,8 +29,8 @@ was stopped or killed they go on when it is started again.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.runServer(cmd.Context(), o, workers) },
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.Port, "port", 7233, "port of the server (0: a free one)")
-	f.IntVar(&o.UIPort, "ui-port", 8233, "port of the UI (0: a free one)")
+	f.IntVar(&o.Port, "port", defaultPort, "port of the server (0: a free one)")
+	f.IntVar(&o.UIPort, "ui-port", defaultUIPort, "port of the UI (0: a free one)")
 	f.IntVar(&workers, "workers", 1, "evaluations at once in this process (0: none, paretopress worker does them)")
 	return cmd
 }
