@@ -13,47 +13,8 @@ import (
 
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
+	"github.com/paretopress/paretopress/internal/obs/obstest"
 )
-
-const tokens = 256
-
-// gram returns Σ x·xᵀ over correlated inputs of unequal sizes, with zeros in dead columns.
-func gram(r *rand.Rand, cols int, dead ...int) []float32 {
-	g := make([]float32, cols*cols)
-	x := make([]float64, cols)
-	for range tokens {
-		common := r.NormFloat64()
-		for j := range x {
-			x[j] = (common + r.NormFloat64()) * (0.3 + float64(j%5))
-		}
-		for _, j := range dead {
-			x[j] = 0
-		}
-		for i := range x {
-			for j := range x {
-				g[i*cols+j] += float32(x[i] * x[j])
-			}
-		}
-	}
-	return g
-}
-
-func factor(t testing.TB, g []float32, cols int) *obs.Factor {
-	t.Helper()
-	f, err := obs.New(g, cols, tokens)
-	if err != nil || f.Failure() != nil {
-		t.Fatal(err, f.Failure())
-	}
-	return f
-}
-
-func weights(r *rand.Rand, n int) []float32 {
-	w := make([]float32, n)
-	for i := range w {
-		w[i] = float32(0.1 * r.NormFloat64())
-	}
-	return w
-}
 
 func build(t testing.TB, level string, w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, []float32) {
 	t.Helper()
@@ -112,7 +73,7 @@ func TestMagnitudeRemovesTheSmallest(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for _, shape := range [][2]int{{1, 1}, {3, 5}, {17, 9}, {20, 130}} {
 		rows, cols := shape[0], shape[1]
-		w := weights(r, rows*cols)
+		w := obstest.Weights(r, rows*cols)
 		sorted := make([]float64, len(w))
 		for i, v := range w {
 			sorted[i] = math.Abs(float64(v))
@@ -150,7 +111,7 @@ func reference(s Spec, w []float32, g []float32, rows, cols int) (stored []float
 	}
 	for j := range cols {
 		for k := range j + 1 {
-			h.SetSym(k, j, 2/float64(tokens)*float64(g[k*cols+j]))
+			h.SetSym(k, j, 2/float64(obstest.Tokens)*float64(g[k*cols+j]))
 		}
 		if h.At(j, j) == 0 {
 			h.SetSym(j, j, 1)
@@ -219,9 +180,9 @@ func TestSparseGPTIsThePapers(t *testing.T) {
 		rows, cols int
 		dead       []int
 	}{{3, 1, nil}, {4, 10, nil}, {5, 33, []int{7}}, {3, 128, nil}, {6, 150, []int{0, 149}}, {2, 260, nil}} {
-		g := gram(r, c.cols, c.dead...)
-		f := factor(t, g, c.cols)
-		w := weights(r, c.rows*c.cols)
+		g := obstest.Gram(r, c.cols, c.dead...)
+		f := obstest.Factor(t, g, c.cols)
+		w := obstest.Weights(r, c.rows*c.cols)
 		for _, level := range []string{"sparsegpt-0", "sparsegpt-0.25", "sparsegpt-0.5", "sparsegpt-0.77", "sparsegpt-1"} {
 			t.Run(fmt.Sprintf("%dx%d/%s", c.rows, c.cols, level), func(t *testing.T) {
 				s, _ := Parse(level)
@@ -246,13 +207,13 @@ func TestSparseGPTIsThePapers(t *testing.T) {
 func TestBlocksShareTheZeros(t *testing.T) {
 	const rows, cols = 3, 300
 	r := rand.New(rand.NewPCG(4, 4))
-	f := factor(t, gram(r, cols), cols)
+	f := obstest.Factor(t, obstest.Gram(r, cols), cols)
 	for _, m := range []int{10_000, 427_100, 500_000, 999_999} {
 		s, err := New(SparseGPT, m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, got := build(t, s.String(), weights(r, rows*cols), rows, cols, f)
+		_, got := build(t, s.String(), obstest.Weights(r, rows*cols), rows, cols, f)
 		for first := 0; first < cols; first += columns {
 			last := min(first+columns, cols)
 			zeros := 0
@@ -270,7 +231,7 @@ func TestBlocksShareTheZeros(t *testing.T) {
 	}
 }
 
-// outputError is tr(Δ·G·Δᵀ), the squared error of the output over all tokens.
+// outputError is tr(Δ·G·Δᵀ), the squared error of the output over all obstest.Tokens.
 func outputError(w, q, g []float32, rows, cols int) float64 {
 	sum := 0.0
 	for i := range rows {
@@ -293,9 +254,9 @@ func TestSparseGPTBeatsMagnitude(t *testing.T) {
 	for _, s := range []string{"0.3", "0.5", "0.7", "0.9"} {
 		var byMagnitude, bySparseGPT float64
 		for range 3 {
-			g, w := gram(r, cols), weights(r, rows*cols)
+			g, w := obstest.Gram(r, cols), obstest.Weights(r, rows*cols)
 			_, m := build(t, "magnitude-"+s, w, rows, cols, nil)
-			_, p := build(t, "sparsegpt-"+s, w, rows, cols, factor(t, g, cols))
+			_, p := build(t, "sparsegpt-"+s, w, rows, cols, obstest.Factor(t, g, cols))
 			byMagnitude += outputError(w, m, g, rows, cols)
 			bySparseGPT += outputError(w, p, g, rows, cols)
 		}
@@ -308,7 +269,7 @@ func TestSparseGPTBeatsMagnitude(t *testing.T) {
 
 func TestLargeWeightsAreStoredInBF16(t *testing.T) {
 	w := []float32{70000, 1, -3e38, 0.001}
-	f := factor(t, []float32{4, 1, 1, 4}, 2)
+	f := obstest.Factor(t, []float32{4, 1, 1, 4}, 2)
 	for _, level := range []string{"magnitude-0.25", "sparsegpt-0"} {
 		p, got := build(t, level, w, 2, 2, f)
 		if p.Format() != "bitmask-bf16" {
@@ -325,7 +286,7 @@ func TestLargeWeightsAreStoredInBF16(t *testing.T) {
 
 func TestBuildRefuses(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
-	f := factor(t, gram(r, 3), 3)
+	f := obstest.Factor(t, obstest.Gram(r, 3), 3)
 	nan := float32(math.NaN())
 	for name, c := range map[string]struct {
 		level string
@@ -359,8 +320,8 @@ func BenchmarkBuild(b *testing.B) {
 				g[j*cols+i] = g[i*cols+j]
 			}
 		}
-		f := factor(b, g, cols)
-		w := weights(r, rows*cols)
+		f := obstest.Factor(b, g, cols)
+		w := obstest.Weights(r, rows*cols)
 		for _, level := range []string{"magnitude-0.50", "sparsegpt-0.50"} {
 			s, err := Parse(level)
 			if err != nil {

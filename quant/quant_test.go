@@ -13,47 +13,8 @@ import (
 
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
+	"github.com/paretopress/paretopress/internal/obs/obstest"
 )
-
-const tokens = 256
-
-// gram returns Σ x·xᵀ over correlated inputs of unequal sizes, with zeros in dead columns.
-func gram(r *rand.Rand, cols int, dead ...int) []float32 {
-	g := make([]float32, cols*cols)
-	x := make([]float64, cols)
-	for range tokens {
-		common := r.NormFloat64()
-		for j := range x {
-			x[j] = (common + r.NormFloat64()) * (0.3 + float64(j%5))
-		}
-		for _, j := range dead {
-			x[j] = 0
-		}
-		for i := range x {
-			for j := range x {
-				g[i*cols+j] += float32(x[i] * x[j])
-			}
-		}
-	}
-	return g
-}
-
-func factor(t testing.TB, g []float32, cols int) *obs.Factor {
-	t.Helper()
-	f, err := obs.New(g, cols, tokens)
-	if err != nil || f.Failure() != nil {
-		t.Fatal(err, f.Failure())
-	}
-	return f
-}
-
-func weights(r *rand.Rand, n int) []float32 {
-	w := make([]float32, n)
-	for i := range w {
-		w[i] = float32(0.1 * r.NormFloat64())
-	}
-	return w
-}
 
 func build(t testing.TB, level string, w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, []float32) {
 	t.Helper()
@@ -117,7 +78,7 @@ func naiveRound(l kernel.Layout, v, scale, zero float64) float64 {
 func TestRTNIsItsFormula(t *testing.T) {
 	const rows, cols = 5, 130
 	r := rand.New(rand.NewPCG(1, 1))
-	w := weights(r, rows*cols)
+	w := obstest.Weights(r, rows*cols)
 	for j := range cols { // a row of each sign and one of zeros
 		w[cols+j] = float32(math.Abs(float64(w[cols+j])))
 		w[2*cols+j] = -float32(math.Abs(float64(w[2*cols+j])))
@@ -149,7 +110,7 @@ func TestRTNIsItsFormula(t *testing.T) {
 
 func TestZeroStaysZero(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	w := weights(r, 4*64)
+	w := obstest.Weights(r, 4*64)
 	for i := range w {
 		if i%3 == 0 {
 			w[i] = 0
@@ -173,8 +134,8 @@ func TestGPTQWithDiagonalHessianIsRTN(t *testing.T) {
 	for j := range cols {
 		g[j*cols+j] = float32(math.Exp(4 * r.NormFloat64()))
 	}
-	f := factor(t, g, cols)
-	w := weights(r, rows*cols)
+	f := obstest.Factor(t, g, cols)
+	w := obstest.Weights(r, rows*cols)
 	eachLevel(func(suffix string) {
 		a, _ := build(t, "rtn-"+suffix, w, rows, cols, nil)
 		b, _ := build(t, "gptq-"+suffix, w, rows, cols, f)
@@ -198,7 +159,7 @@ func reference(l kernel.Layout, w []float32, g []float32, rows, cols int) []floa
 	}
 	for j := range cols {
 		for k := range j + 1 {
-			h.SetSym(k, j, 2/float64(tokens)*float64(g[k*cols+j]))
+			h.SetSym(k, j, 2/float64(obstest.Tokens)*float64(g[k*cols+j]))
 		}
 		if h.At(j, j) == 0 {
 			h.SetSym(j, j, 1)
@@ -250,9 +211,9 @@ func TestGPTQIsThePapers(t *testing.T) {
 		rows, cols int
 		dead       []int
 	}{{4, 1, nil}, {4, 20, nil}, {5, 64, []int{9}}, {6, 150, []int{0, 149}}, {4, 300, nil}} {
-		g := gram(r, c.cols, c.dead...)
-		f := factor(t, g, c.cols)
-		w := weights(r, c.rows*c.cols)
+		g := obstest.Gram(r, c.cols, c.dead...)
+		f := obstest.Factor(t, g, c.cols)
+		w := obstest.Weights(r, c.rows*c.cols)
 		for _, suffix := range []string{"2b-g16", "3b-g64", "4b-g128", "3b-gall", "4b-g96", "3b-g20", "8b-g200", "3b-g64-sym", "5b-g7-sym"} {
 			s, _ := Parse("gptq-" + suffix)
 			_, got := build(t, "gptq-"+suffix, w, c.rows, c.cols, f)
@@ -274,7 +235,7 @@ func TestGPTQIsThePapers(t *testing.T) {
 	}
 }
 
-// outputError is tr(Δ·G·Δᵀ), the squared error of the output over all tokens.
+// outputError is tr(Δ·G·Δᵀ), the squared error of the output over all obstest.Tokens.
 func outputError(w, q, g []float32, rows, cols int) float64 {
 	sum := 0.0
 	for i := range rows {
@@ -294,9 +255,9 @@ func TestGPTQBeatsRTN(t *testing.T) {
 	for _, suffix := range []string{"2b-g32", "3b-g64", "4b-g128", "3b-gall", "4b-g64-sym"} {
 		var byRTN, byGPTQ float64
 		for range 3 {
-			g, w := gram(r, cols), weights(r, rows*cols)
+			g, w := obstest.Gram(r, cols), obstest.Weights(r, rows*cols)
 			_, a := build(t, "rtn-"+suffix, w, rows, cols, nil)
-			_, b := build(t, "gptq-"+suffix, w, rows, cols, factor(t, g, cols))
+			_, b := build(t, "gptq-"+suffix, w, rows, cols, obstest.Factor(t, g, cols))
 			byRTN += outputError(w, a, g, rows, cols)
 			byGPTQ += outputError(w, b, g, rows, cols)
 		}
@@ -311,8 +272,8 @@ func TestGPTQBeatsRTN(t *testing.T) {
 func TestMoreBitsErrLess(t *testing.T) {
 	const rows, cols = 16, 96
 	r := rand.New(rand.NewPCG(6, 6))
-	g, w := gram(r, cols), weights(r, rows*cols)
-	f := factor(t, g, cols)
+	g, w := obstest.Gram(r, cols), obstest.Weights(r, rows*cols)
+	f := obstest.Factor(t, g, cols)
 	for _, method := range []string{"rtn", "gptq"} {
 		last := math.Inf(1)
 		for bits := 2; bits <= 8; bits++ {
@@ -344,7 +305,7 @@ func TestExtremeWeights(t *testing.T) {
 
 func TestBuildRefuses(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
-	f := factor(t, gram(r, 3), 3)
+	f := obstest.Factor(t, obstest.Gram(r, 3), 3)
 	for name, c := range map[string]struct {
 		level string
 		w     []float32
@@ -377,8 +338,8 @@ func BenchmarkBuild(b *testing.B) {
 				g[j*cols+i] = g[i*cols+j]
 			}
 		}
-		f := factor(b, g, cols)
-		w := weights(r, rows*cols)
+		f := obstest.Factor(b, g, cols)
+		w := obstest.Weights(r, rows*cols)
 		for _, level := range []string{"rtn-4b-g64", "gptq-3b-g64"} {
 			s, err := Parse(level)
 			if err != nil {
@@ -406,7 +367,7 @@ func TestEveryVariantBuildsTheSame(t *testing.T) {
 		}
 	})
 	r := rand.New(rand.NewPCG(9, 9))
-	f, w := factor(t, gram(r, cols), cols), weights(r, rows*cols)
+	f, w := obstest.Factor(t, obstest.Gram(r, cols), cols), obstest.Weights(r, rows*cols)
 	var want kernel.Packed
 	for _, variant := range kernel.Variants() {
 		if err := kernel.Use(variant); err != nil {

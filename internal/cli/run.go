@@ -156,7 +156,7 @@ func (s *session) carryOut(ctx context.Context, b *backend, p plan) error {
 		if b.embedded() {
 			s.say("\nstopping; go on with: paretopress run --resume --out %s%s", p.folder, s.dataFlag())
 		} else {
-			s.say("\nthe job goes on; watch it with: paretopress jobs watch %s%s", p.id, s.dataFlag())
+			s.say("\nthe job goes on; watch it with: paretopress jobs watch %s%s", p.id, s.serverFlags())
 		}
 		return errInterrupted
 	}
