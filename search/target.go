@@ -200,6 +200,7 @@ func (s *Space) goal(t Target) (goal, error) {
 // dropGoal removes the same fraction of every group, rounded to whole sub-blocks, halves up.
 func (s *Space) dropGoal(t Target) (goal, error) {
 	g := goal{m: byCost, ideal: make([]float64, len(s.Units))}
+	var dropped float64
 	for _, units := range s.groups() {
 		aim := -math.Floor(float64(t.Value*float64(len(units))) + 0.5)
 		low, high := s.span(g.m, units)
@@ -207,8 +208,12 @@ func (s *Space) dropGoal(t Target) (goal, error) {
 			return goal{}, fmt.Errorf("search: target %s: %w: it takes %g of the %d sub-blocks of group %s, of which %g to %g can go",
 				t, ErrUnreachable, 0-aim, len(units), s.Units[units[0]].Group, 0-high, 0-low)
 		}
+		dropped -= aim
 		s.share(g.m, units, aim, g.ideal)
 		g.sets = append(g.sets, bound{units: units, aim: int64(aim), limit: int64(aim)})
+	}
+	if dropped == 0 && t.Value > 0 {
+		return goal{}, fmt.Errorf("search: target %s: %w: it takes none of the %d sub-blocks", t, ErrUnreachable, len(s.Units))
 	}
 	return g, nil
 }

@@ -69,6 +69,9 @@ func TestReach(t *testing.T) {
 	for _, u := range []int{0, 2} {
 		s.Units[u].Levels = s.Units[u].Levels[:1]
 	}
+	if err := s.Reach(mustTarget(t, "drop=0.001")); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "takes none of the") {
+		t.Errorf("drop=0.001: %v", err)
+	}
 	if err := s.Reach(mustTarget(t, "drop=0.9")); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "takes 7 of the 8 sub-blocks of group self_attn, of which 0 to 6 can go") {
 		t.Errorf("error %v", err)
 	}
