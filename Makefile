@@ -42,10 +42,15 @@ bench: ## benchmarks of the kernels and operators
 peers: ## the pinned Python environment of bench/peers, in .venv
 	python3 -m venv .venv && .venv/bin/pip install -r bench/peers/requirements.txt
 
-golden: peers ## make the golden values of engine/testdata anew (needs PARETOPRESS_SMOLLM2)
-	.venv/bin/python bench/peers/golden_scores.py --help
+golden: peers ## the scores of SmolLM2 in engine/testdata, anew by transformers (PARETOPRESS_SMOLLM2 names the .gguf file)
+	.venv/bin/python bench/peers/golden_scores.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
+		--drop model.layers.4.self_attn model.layers.10.mlp model.layers.21.self_attn --out engine/testdata/smollm2_scores.json
+
+speed: peers ## the forward pass beside PyTorch's, in alternating rounds (PARETOPRESS_SMOLLM2 names the .gguf file)
+	$(GO) test -c -o .venv/engine.test ./engine
+	.venv/bin/python bench/peers/time_forward.py --model "$(PARETOPRESS_SMOLLM2)" --engine .venv/engine.test --threads 2 --rounds 4
 
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden ci
+.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed ci
