@@ -100,9 +100,7 @@ func ReadJob(folder string) (workflows.Job, error) {
 	if err != nil {
 		return j, fmt.Errorf("evalworker: %w", err)
 	}
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	d.KnownFields(true)
-	if err := d.Decode(&j); err != nil {
+	if j, err = DecodeJob(data); err != nil {
 		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
 	}
 	j.SetDefaults()
@@ -110,6 +108,25 @@ func ReadJob(folder string) (workflows.Job, error) {
 		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
 	}
 	return j, nil
+}
+
+// WriteJob writes the job of a run folder.
+func WriteJob(folder string, j workflows.Job) error {
+	data, err := yaml.Marshal(j)
+	if err != nil {
+		return fmt.Errorf("evalworker: %s: %w", jobFile, err)
+	}
+	return durable.Write(filepath.Join(folder, jobFile), data)
+}
+
+// DecodeJob reads a job as it stands in a file, without defaults. Unknown keys are errors, since a
+// misspelt one would be silently ignored.
+func DecodeJob(data []byte) (workflows.Job, error) {
+	var j workflows.Job
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	err := d.Decode(&j)
+	return j, err
 }
 
 // bankID is the id of the run's bank, empty if it needs none.

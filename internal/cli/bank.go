@@ -4,16 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/evalworker"
-	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -60,11 +57,7 @@ func (s *session) bankBuild(ctx context.Context, flags *pflag.FlagSet) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	b, err := yaml.Marshal(job)
-	if err != nil {
-		return err
-	}
-	if err := durable.Write(filepath.Join(folder, "job.yaml"), b); err != nil {
+	if err := evalworker.WriteJob(folder, job); err != nil {
 		return err
 	}
 	w := evalworker.NewWorkbench(evalworker.Options{Slots: 1})

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,13 +67,9 @@ func finished(folder string) (bool, error) {
 	return err == nil && !front.Partial, err
 }
 
-// printFront prints points and baselines as a table, smallest first.
+// printFront prints points beside their baselines as a table, in the order of the front: smallest first.
 func (s *session) printFront(f evalworker.Front) {
-	type row struct {
-		bytes int64
-		cells []string
-	}
-	var rows []row
+	var rows [][]string
 	byID := map[string]evalworker.Baseline{}
 	for _, b := range f.Baselines {
 		byID[b.ID] = b
@@ -100,14 +95,9 @@ func (s *session) printFront(f evalworker.Front) {
 			uniform = held(byID[p.Uniform.ID].HeldOut)
 		}
 		cells := append([]string{p.ID + mark, megabytes(p.Bytes), fmt.Sprintf("%.3f", p.Bits)}, held(p.HeldOut)...)
-		rows = append(rows, row{p.Bytes, append(append(cells, uniform...), gain)})
+		rows = append(rows, append(append(cells, uniform...), gain))
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(a.bytes, b.bytes) })
-	var cells [][]string
-	for _, r := range rows {
-		cells = append(cells, r.cells)
-	}
-	table(s.Stdout, []string{"POINT", ">SIZE", ">BITS/W", ">KL", ">NLL", ">UNIFORM KL", ">UNIFORM NLL", ">GAIN"}, cells)
+	table(s.Stdout, []string{"POINT", ">SIZE", ">BITS/W", ">KL", ">NLL", ">UNIFORM KL", ">UNIFORM NLL", ">GAIN"}, rows)
 	if f.Dense != nil {
 		fmt.Fprintf(s.Stdout, "dense: %s, NLL %.4f ± %.4f\n", megabytes(f.DenseBytes), f.Dense.NLL.Value, f.Dense.NLL.Error)
 	}

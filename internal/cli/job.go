@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 
+	"github.com/paretopress/paretopress/evalworker"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -46,7 +46,7 @@ func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, er
 		if err != nil {
 			return job, usagef("--file: %w", err)
 		}
-		if job, err = decodeJob(b); err != nil {
+		if job, err = evalworker.DecodeJob(b); err != nil {
 			return job, usagef("--file: %s: %w", file, err)
 		}
 	}
@@ -90,13 +90,4 @@ func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, er
 		}
 	}
 	return job, nil
-}
-
-// decodeJob reads job.yaml; unknown keys are errors, since a misspelt one would be silently ignored.
-func decodeJob(b []byte) (workflows.Job, error) {
-	var job workflows.Job
-	d := yaml.NewDecoder(strings.NewReader(string(b)))
-	d.KnownFields(true)
-	err := d.Decode(&job)
-	return job, err
 }

@@ -47,7 +47,7 @@ func (s *session) planRun(flags *pflag.FlagSet, rf runFlags) (plan, error) {
 		name += "-" + job.Target
 	}
 	p.id = unsafeName.ReplaceAllString(name, "-") + "-" + hex.EncodeToString(sum[:4])
-	p.folder = filepath.Join(s.data, "runs", p.id)
+	p.folder = filepath.Join(s.runsDir(), p.id)
 	if rf.out != "" {
 		p.folder = rf.out
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"gopkg.in/yaml.v3"
 
 	"github.com/paretopress/paretopress/evalworker"
 	"github.com/paretopress/paretopress/internal/devserver"
@@ -124,11 +123,7 @@ func (s *session) writeFolder(p plan) error {
 		if err := durable.Write(filepath.Join(p.folder, "id"), []byte(p.id+"\n")); err != nil {
 			return err
 		}
-		b, err := yaml.Marshal(p.job)
-		if err != nil {
-			return err
-		}
-		if err := durable.Write(filepath.Join(p.folder, "job.yaml"), b); err != nil {
+		if err := evalworker.WriteJob(p.folder, p.job); err != nil {
 			return err
 		}
 	}
