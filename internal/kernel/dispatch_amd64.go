@@ -8,11 +8,15 @@ import "github.com/klauspost/cpuid/v2"
 var (
 	hasAVX2   = cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3)
 	hasAVX512 = hasAVX2 && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
+	hasBF16   = hasAVX512 && cpuid.CPU.Supports(cpuid.AVX512BF16)
 )
 
 func supported(v variant) bool {
-	return v == pureGo || v == avx2 && hasAVX2 || v == avx512 && hasAVX512
+	return v == pureGo || v == avx2 && hasAVX2 || v == avx512 && hasAVX512 || v == avx512bf16 && hasBF16
 }
+
+// preferred tells whether a variant that is supported is faster than those below it.
+func preferred(v variant) bool { return v <= avx512 }
 
 // The functions below choose the variant by calls that the compiler sees: through function values, every buffer on the stack would escape.
 

@@ -160,9 +160,9 @@ func TestSelectAtStart(t *testing.T) {
 		env, active string
 		fails       bool
 	}{
-		{env: "", active: Variants()[0]},
+		{env: "", active: variantNames[best()]},
 		{env: "go", active: "go"},
-		{env: "mmx", active: Variants()[0], fails: true},
+		{env: "mmx", active: variantNames[best()], fails: true},
 	} {
 		selectAtStart(c.env)
 		if Active() != c.active || (Init() != nil) != c.fails {

@@ -40,7 +40,7 @@ func (p *Panels) Pack(first int, rows []float32, n int) { p.PackStrided(first, r
 
 // PackStrided is Pack for rows that start ld numbers apart: row first+i is src[i·ld : i·ld+Cols].
 func (p *Panels) PackStrided(first int, src []float32, ld, n int) {
-	p.checkRange(first, n)
+	checkPanels(first, n, p.Rows)
 	if n == 0 || p.Cols == 0 {
 		return
 	}
@@ -51,9 +51,10 @@ func (p *Panels) PackStrided(first int, src []float32, ld, n int) {
 	}
 }
 
-func (p *Panels) checkRange(first, n int) {
-	if first < 0 || n < 0 || first%PanelWidth != 0 || first+n > p.Rows || n%PanelWidth != 0 && first+n != p.Rows {
-		panic(fmt.Sprintf("kernel: rows [%d, %d) of %d are no whole panels", first, first+n, p.Rows))
+// checkPanels panics unless rows first … first+n-1 of a matrix of rows rows are whole panels.
+func checkPanels(first, n, rows int) {
+	if first < 0 || n < 0 || first%PanelWidth != 0 || first+n > rows || n%PanelWidth != 0 && first+n != rows {
+		panic(fmt.Sprintf("kernel: rows [%d, %d) of %d are no whole panels", first, first+n, rows))
 	}
 }
 
@@ -84,7 +85,7 @@ func packBlocksGo(dst, src []float32, ld, cols int) {
 }
 
 // checkMatrix panics unless s holds rows of cols numbers that start ld apart.
-func checkMatrix(what string, s []float32, ld, rows, cols int) {
+func checkMatrix[T float32 | uint16](what string, s []T, ld, rows, cols int) {
 	if rows < 0 || cols < 0 || rows > 0 && cols > 0 && (ld < cols && rows > 1 || len(s) < (rows-1)*ld+cols) {
 		panic(fmt.Sprintf("kernel: %s: %d x %d with a stride of %d do not fit in %d numbers", what, rows, cols, ld, len(s)))
 	}

@@ -10,17 +10,19 @@ import (
 // EnvKernel names the environment variable that selects the variant at start: one of [Variants].
 const EnvKernel = "PARETOPRESS_KERNEL"
 
-// variant is an implementation of the kernels. Larger is faster where the processor supports it.
+// variant is an implementation of the kernels. A larger one has newer instructions.
 type variant uint32
 
 const (
 	pureGo variant = iota
 	avx2
 	avx512
+	avx512bf16 // the float32 kernels are those of avx512
+	amx        // likewise
 	numVariants
 )
 
-var variantNames = [numVariants]string{pureGo: "go", avx2: "avx2", avx512: "avx512"}
+var variantNames = [numVariants]string{pureGo: "go", avx2: "avx2", avx512: "avx512", avx512bf16: "avx512bf16", amx: "amx"}
 
 // active is the only mutable state of the package; initErr is written before main starts.
 var (
@@ -45,7 +47,8 @@ func selectAtStart(name string) {
 // After an error the best variant is in use.
 func Init() error { return initErr }
 
-// Variants returns the variants that this processor and operating system support, fastest first; the last is always "go".
+// Variants returns the variants that this processor and operating system support, the one with the newest instructions first; the last is
+// always "go".
 func Variants() []string {
 	var names []string
 	for v := numVariants; v > 0; v-- {
@@ -72,13 +75,18 @@ func Use(name string) error {
 }
 
 // Active returns the name of the variant in use.
-func Active() string { return variantNames[current()] }
+func Active() string { return variantNames[currentBF16()] }
 
-func current() variant { return variant(active.Load()) }
+// current returns the variant of the float32 kernels.
+func current() variant { return min(currentBF16(), avx512) }
 
+// currentBF16 returns the variant of the bfloat16 kernels.
+func currentBF16() variant { return variant(active.Load()) }
+
+// best is the fastest variant.
 func best() variant {
 	v := numVariants - 1
-	for !supported(v) {
+	for !supported(v) || !preferred(v) {
 		v--
 	}
 	return v
