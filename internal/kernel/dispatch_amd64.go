@@ -2,7 +2,11 @@
 
 package kernel
 
-import "github.com/klauspost/cpuid/v2"
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // Both ask the operating system as well: whether it saves the wide registers.
 var (
@@ -138,5 +142,43 @@ func ropeBlocks(v variant, lo, hi, cos, sin *float32, blocks int) {
 		ropeAVX2(lo, hi, cos, sin, blocks)
 	default:
 		ropeBlocksGo(lo, hi, cos, sin, blocks)
+	}
+}
+
+func roundBlocksBF16(v variant, dst *uint16, src *float32, blocks int) {
+	switch v {
+	case avx512:
+		roundBF16AVX512(dst, src, blocks)
+	case avx2:
+		roundBF16AVX2(dst, src, blocks)
+	default:
+		roundGo(dst, src, blocks)
+	}
+}
+
+func expandBlocksBF16(v variant, dst *float32, src *uint16, blocks int) {
+	if v == pureGo {
+		expandGo(dst, src, blocks)
+	} else {
+		expandBF16AVX2(dst, src, blocks)
+	}
+}
+
+func expandPairs(v variant, dst *float32, src *uint16, steps int) {
+	if v == pureGo {
+		expandPairsGo(dst, src, steps)
+	} else {
+		expandPairsAVX2(dst, src, steps)
+	}
+}
+
+// packPairs packs by the kernel for float32: a pair of bfloat16 numbers moves as one number of 32 bits.
+func packPairs(v variant, dst, src []uint16, ld, cols int) {
+	if v == pureGo {
+		packPairsGo(dst, src, ld, cols)
+		return
+	}
+	for i := 0; i < PanelWidth; i += 8 {
+		pack8AVX2((*float32)(unsafe.Pointer(&dst[2*i])), (*float32)(unsafe.Pointer(&src[i*ld])), 2*ld, cols/16)
 	}
 }

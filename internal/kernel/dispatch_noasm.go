@@ -53,3 +53,13 @@ func klSumBlocks(_ variant, acc *block, student, teacher *float32, lse float32, 
 func ropeBlocks(_ variant, lo, hi, cos, sin *float32, blocks int) {
 	ropeBlocksGo(lo, hi, cos, sin, blocks)
 }
+
+func (p *productBF16) run(v variant) { p.expand(v) }
+
+func roundBlocksBF16(_ variant, dst *uint16, src *float32, blocks int) { roundGo(dst, src, blocks) }
+
+func expandBlocksBF16(_ variant, dst *float32, src *uint16, blocks int) { expandGo(dst, src, blocks) }
+
+func expandPairs(_ variant, dst *float32, src *uint16, steps int) { expandPairsGo(dst, src, steps) }
+
+func packPairs(_ variant, dst, src []uint16, ld, cols int) { packPairsGo(dst, src, ld, cols) }

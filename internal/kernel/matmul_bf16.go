@@ -5,23 +5,6 @@ import (
 	"sync"
 )
 
-// Blocking of MatMulBF16, in rows and columns of A as for [MatMul].
-const (
-	blockMBF16 = 252
-	blockKBF16 = 640
-)
-
-// RoundBF16 rounds src to bfloat16 numbers, to the nearest, ties to even, as [EncodeBF16] does: denormal numbers stay, a NaN stays a NaN.
-// dst and src have the same length.
-func RoundBF16(dst []uint16, src []float32) {
-	if len(dst) != len(src) {
-		panic(fmt.Sprintf("kernel: %d numbers rounded into %d", len(src), len(dst)))
-	}
-	for i, x := range src {
-		dst[i] = EncodeBF16(x)
-	}
-}
-
 // MatMulBF16 computes C[m x Rows] = A[m x Cols] · Wᵀ of bfloat16 numbers in float32 for panels [p0, p1), columns
 // 32·p0 … min(32·p1, Rows)-1 of C, and adds to C if accumulate. Row i of A starts at a[i·lda] and has w.Depth() numbers; those beyond Cols
 // meet zeros of W and may be anything finite. Row i of C starts at c[i·ldc]; the numbers between rows are not touched. C must not
@@ -38,71 +21,68 @@ func MatMulBF16(c []float32, ldc int, a []uint16, lda, m int, w *PanelsBF16, p0,
 	}
 	checkMatrix("A", a, lda, m, depth)
 	checkMatrix("C", c, ldc, m, min(w.Rows, p1*PanelWidth))
-	if m == 0 || p0 == p1 {
-		return
-	}
 	if depth == 0 {
-		if !accumulate {
-			n := min(w.Rows, p1*PanelWidth) - p0*PanelWidth
+		if n := min(w.Rows, p1*PanelWidth) - p0*PanelWidth; !accumulate && n > 0 {
 			for i := range m {
 				clear(c[i*ldc+p0*PanelWidth:][:n])
 			}
 		}
 		return
 	}
-	matmulExpanded(c, ldc, a, lda, m, w, p0, p1, accumulate)
+	p := productBF16{c, ldc, a, lda, m, w, p0, p1, accumulate}
+	p.run(currentBF16())
 }
+
+// productBF16 is the arguments of MatMulBF16, checked; the depth is not 0.
+type productBF16 struct {
+	c          []float32
+	ldc        int
+	a          []uint16
+	lda, m     int
+	w          *PanelsBF16
+	p0, p1     int
+	accumulate bool
+}
+
+// Blocks of rows and columns of A that are expanded at a time: 640 KB, as float32, that stay in the second-level cache.
+const (
+	expandM = 252
+	expandK = 640
+)
 
 // expanded holds a block of A and a block of a panel as float32.
 type expanded struct {
-	a [blockMBF16 * blockKBF16]float32
-	b [blockKBF16 * PanelWidth]float32
+	a [expandM * expandK]float32
+	b [expandK * PanelWidth]float32
 }
 
 var expandedPool = sync.Pool{New: func() any { return new(expanded) }}
 
-// matmulExpanded computes the product by the float32 kernels: a bfloat16 number is the upper half of a float32 number, and its
-// products are exact in float32. A block of A is expanded once for all panels, a block of a panel once for the rows of a block.
-func matmulExpanded(c []float32, ldc int, a []uint16, lda, m int, w *PanelsBF16, p0, p1 int, accumulate bool) {
-	v := current()
+// expand computes the product by the float32 kernels: a bfloat16 number is the upper half of a float32 number, and products of two are
+// exact in float32. A block of A is expanded once for all panels, a block of a panel once for the rows of a block.
+func (p *productBF16) expand(v variant) {
 	x := expandedPool.Get().(*expanded)
 	defer expandedPool.Put(x)
-	mBlocks := (m + blockMBF16 - 1) / blockMBF16
+	depth, mBlocks := p.w.Depth(), (p.m+expandM-1)/expandM
 	for bm := range mBlocks {
-		m0, m1 := m*bm/mBlocks, m*(bm+1)/mBlocks
-		for k0 := 0; k0 < w.Cols; k0 += blockKBF16 {
-			k := min(blockKBF16, w.Cols-k0)
+		m0, m1 := p.m*bm/mBlocks, p.m*(bm+1)/mBlocks
+		for k0 := 0; k0 < depth; k0 += expandK {
+			k := min(expandK, depth-k0)
 			for i := range m1 - m0 {
-				expandRow(x.a[i*k:][:k], a[(m0+i)*lda+k0:])
+				expandRow(v, x.a[i*k:][:k], p.a[(m0+i)*p.lda+k0:])
 			}
-			for p := p0; p < p1; p++ {
-				expandPanel(x.b[:k*PanelWidth], w.Data[(p*w.Depth()+k0)*PanelWidth:])
+			for panel := p.p0; panel < p.p1; panel++ {
+				expandPanel(v, x.b[:k*PanelWidth], p.w.Data[(panel*depth+k0)*PanelWidth:])
 				t := tile{
-					k: k, lda: k, ldc: ldc, accumulate: accumulate || k0 > 0,
-					a: x.a[:], b: x.b[:], c: c[m0*ldc+p*PanelWidth:],
+					k: min(k, p.w.Cols-k0), lda: k, ldc: p.ldc, accumulate: p.accumulate || k0 > 0,
+					a: x.a[:], b: x.b[:], c: p.c[m0*p.ldc+panel*PanelWidth:],
 				}
-				if width := w.Rows - p*PanelWidth; width < PanelWidth {
+				if width := p.w.Rows - panel*PanelWidth; width < PanelWidth {
 					t.narrow(v, m1-m0, width)
 				} else {
 					t.wide(v, m1-m0)
 				}
 			}
 		}
-	}
-}
-
-// expandRow is dst[i] = the value of src[i].
-func expandRow(dst []float32, src []uint16) {
-	src = src[:len(dst)]
-	for i, h := range src {
-		dst[i] = DecodeBF16(h)
-	}
-}
-
-// expandPanel expands the first len(dst)/32 columns of a panel into the layout of [Panels].
-func expandPanel(dst []float32, src []uint16) {
-	for i := range dst {
-		k, j := i/PanelWidth, i%PanelWidth
-		dst[i] = DecodeBF16(src[k/2*2*PanelWidth+2*j+k%2])
 	}
 }

@@ -57,12 +57,29 @@ func (p *PanelsBF16) PackStrided(first int, src []float32, ld, n int) {
 	}
 }
 
+// packDepth is the number of columns that all rows of a panel are rounded for before they are packed: 8 KB stay in the first-level cache.
+const packDepth = 128
+
 // packPanelBF16 packs rows (1 … 32) rows of cols numbers, ld apart, as one panel; missing rows and columns are zero.
 func packPanelBF16(dst []uint16, src []float32, ld, cols, rows int) {
-	clear(dst)
-	for i := range rows {
-		for k, x := range src[i*ld:][:cols] {
-			dst[k/2*2*PanelWidth+2*i+k%2] = EncodeBF16(x)
+	v := current()
+	var buf [PanelWidth * packDepth]uint16
+	for k := 0; k < cols; k += packDepth {
+		n := min(packDepth, cols-k)
+		for i := range rows {
+			row := buf[i*packDepth:][:packDepth]
+			roundRowBF16(v, row[:n], src[i*ld+k:][:n])
+			clear(row[n:])
+		}
+		packPairs(v, dst[k*PanelWidth:], buf[:], packDepth, (n+depthBF16-1)/depthBF16*depthBF16)
+	}
+}
+
+// packPairsGo packs the first cols columns, a multiple of 16, of 32 rows, ld apart.
+func packPairsGo(dst, src []uint16, ld, cols int) {
+	for i := range PanelWidth {
+		for k, h := range src[i*ld:][:cols] {
+			dst[k/2*2*PanelWidth+2*i+k%2] = h
 		}
 	}
 }
