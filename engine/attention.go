@@ -10,39 +10,47 @@ const queryRows = 64
 // for the two products of attention. Both are packed for each window and key-value
 // head on their own.
 type cache struct {
+	numerics       Numerics
 	headDim, heads int
-	start          []int     // first float of each window in data
-	length         []int     // positions of each window
-	data           []float32 // per window and head: keys, then values
+	start          []int // first number of each window
+	length         []int // positions of each window
+	f32            []float32
+	bf16           []uint16
 }
 
-// keyFloats and valueFloats are the sizes of the packed keys (a matrix
-// [length x headDim]) and values (its transpose [headDim x length]) of one head.
-func keyFloats(length, headDim int) int   { return ceil(length, panelRows) * headDim }
-func valueFloats(length, headDim int) int { return ceil(headDim, panelRows) * length }
-
-// ceil rounds n up to a multiple of to.
-func ceil(n, to int) int { return (n + to - 1) / to * to }
+// sizes are the numbers of the packed keys (a matrix [length x headDim]) and
+// values (its transpose [headDim x length]) of one head.
+func (k *cache) sizes(length int) (keys, values int) {
+	if k.numerics == Exact {
+		return ceil(length, panelRows) * k.headDim, ceil(k.headDim, panelRows) * length
+	}
+	n := ceil(length, panelRows) * ceil(k.headDim, depthBF16)
+	return n, ceil(k.headDim, panelRows) * ceil(length, depthBF16)
+}
 
 // reset lays the cache out for the windows of a batch.
-func (k *cache) reset(c Config, windows [][]int32) {
-	k.headDim, k.heads = c.HeadDim, c.KVHeads
+func (k *cache) reset(m *Model, windows [][]int32) {
+	k.numerics, k.headDim, k.heads = m.numerics, m.config.HeadDim, m.config.KVHeads
 	k.start, k.length = k.start[:0], k.length[:0]
 	size := 0
 	for _, w := range windows {
 		k.start = append(k.start, size)
 		k.length = append(k.length, len(w))
-		size += c.KVHeads * (keyFloats(len(w), c.HeadDim) + valueFloats(len(w), c.HeadDim))
+		keys, values := k.sizes(len(w))
+		size += k.heads * (keys + values)
 	}
-	k.data = grow(k.data, size)
+	if k.numerics == Exact {
+		k.f32 = grow(k.f32, size)
+	} else {
+		k.bf16 = grow(k.bf16, size)
+	}
 }
 
-// of returns the packed keys and values of a window and head.
-func (k *cache) of(window, head int) (keys, values []float32) {
-	n := k.length[window]
-	nk, nv := keyFloats(n, k.headDim), valueFloats(n, k.headDim)
-	data := k.data[k.start[window]+head*(nk+nv):]
-	return data[:nk], data[nk:][:nv]
+// at returns the first numbers of the packed keys and values of a window and head.
+func (k *cache) at(window, head int) (keys, values int) {
+	nk, nv := k.sizes(k.length[window])
+	keys = k.start[window] + head*(nk+nv)
+	return keys, keys + nk
 }
 
 // put packs the keys and values of a row block, [n x heads*headDim] each. The
@@ -50,15 +58,56 @@ func (k *cache) of(window, head int) (keys, values []float32) {
 // do not write what comes of them.
 func (k *cache) put(r rowBlock, key, value []float32) {
 	d, width, length := k.headDim, k.heads*k.headDim, k.length[r.window]
+	nk, _ := k.sizes(length)
 	for head := range k.heads {
-		keys, values := k.of(r.window, head)
-		panels := kernel.Panels{Rows: length, Cols: d, Data: keys}
-		panels.PackStrided(r.first, key[head*d:], width, r.n)
+		atKeys, atValues := k.at(r.window, head)
+		if k.numerics == Exact {
+			keys := kernel.Panels{Rows: length, Cols: d, Data: k.f32[atKeys:][:nk]}
+			keys.PackStrided(r.first, key[head*d:], width, r.n)
+		} else {
+			keys := kernel.PanelsBF16{Rows: length, Cols: d, Data: k.bf16[atKeys:][:nk]}
+			keys.PackStrided(r.first, key[head*d:], width, r.n)
+		}
 		for i := range r.n {
 			src := value[i*width+head*d:][:d]
-			for j := 0; j < d; j += panelRows {
-				copy(values[j*length+(r.first+i)*panelRows:][:panelRows], src[j:])
+			if k.numerics == Exact {
+				k.putValue(atValues, length, r.first+i, src)
+			} else {
+				k.roundValue(atValues, length, r.first+i, src)
 			}
+		}
+	}
+	if last := r.first + r.n; k.numerics != Exact && last == length {
+		k.clearValues(r.window, last)
+	}
+}
+
+// putValue writes the value at a position into panels [headDim/32][length][32].
+func (k *cache) putValue(at, length, position int, src []float32) {
+	for j := 0; j < len(src); j += panelRows {
+		copy(k.f32[at+j*length+position*panelRows:][:panelRows], src[j:])
+	}
+}
+
+// roundValue writes the value at a position into panels [headDim/32][ceil(length)/2][32][2].
+func (k *cache) roundValue(at, length, position int, src []float32) {
+	depth := ceil(length, depthBF16)
+	for j := 0; j < len(src); j += panelRows {
+		pairs := k.bf16[at+j*depth+position/2*2*panelRows+position%2:]
+		for i, x := range src[j:min(j+panelRows, len(src))] {
+			pairs[2*i] = kernel.EncodeBF16(x)
+		}
+	}
+}
+
+// clearValues makes the values between the end of a window and the depth that
+// products read zero: what an earlier batch left there could be infinite.
+func (k *cache) clearValues(window, length int) {
+	none := make([]float32, k.headDim)
+	for head := range k.heads {
+		_, at := k.at(window, head)
+		for p := length; p < ceil(length, depthBF16); p++ {
+			k.roundValue(at, length, p, none)
 		}
 	}
 }
@@ -68,31 +117,79 @@ func (k *cache) put(r rowBlock, key, value []float32) {
 // probabilities in place.
 func (m *Model) attention(b *batch, layer, head int, r rowBlock, s *scratch, out []float32, ld int) {
 	c, window := m.config, m.layers[layer].window
-	d, width := c.HeadDim, c.Heads*c.HeadDim
-	kv := &b.kv[layer%2]
-	keys, values := kv.of(r.window, head/(c.Heads/c.KVHeads))
-	length := kv.length[r.window]
+	length := b.kv.length[r.window]
+	s.scores = grow(s.scores, queryRows*pad(length))
 	for q0 := 0; q0 < r.n; q0 += queryRows {
-		n := min(queryRows, r.n-q0)
-		first := r.first + q0 // position of the first query of the tile
-		lo, hi := visible(first, window)/panelRows*panelRows, first+n
-		lds := pad(hi - lo)
-		s.scores = grow(s.scores, queryRows*pad(length))
-		scores := s.scores[:n*lds]
-
-		sees := kernel.Panels{Rows: hi - lo, Cols: d, Data: keys[lo*d : ceil(hi, panelRows)*d]}
-		kernel.MatMul(scores, lds, b.q[(r.row+q0)*width+head*d:], width, n, &sees, 0, sees.Panels(), false)
-		for i := range n {
-			row := scores[i*lds:][:hi-lo]
-			from, to := visible(first+i, window)-lo, first+i+1-lo
+		t := tileOf(b, head, c, window, r, q0)
+		lds := pad(t.hi - t.lo)
+		scores := s.scores[:t.n*lds]
+		t.score(b, m.headStride(), scores, lds)
+		probs := rows{f32: scores, ld: lds}
+		if m.numerics != Exact {
+			probs = m.rows(&s.probs, queryRows, t.hi-t.lo)
+		}
+		for i := range t.n {
+			row := scores[i*lds:][:t.hi-t.lo]
+			from, to := visible(t.first+i, window)-t.lo, t.first+i+1-t.lo
 			clear(row[:from])
 			kernel.Softmax(row[from:to])
 			clear(row[to:])
+			if m.numerics != Exact {
+				probs.round(i, row)
+			}
 		}
-		for j := 0; j < d; j += panelRows {
-			part := kernel.Panels{Rows: min(panelRows, d-j), Cols: hi - lo, Data: values[j*length+lo*panelRows : j*length+hi*panelRows]}
-			kernel.MatMul(out[q0*ld+j:], ld, scores, lds, n, &part, 0, 1, false)
+		t.mix(b, probs, out[q0*ld:], ld)
+	}
+}
+
+// tile is a run of queries of one head and the keys that they see.
+type tile struct {
+	head, kvHead int
+	window       int // of the batch
+	row          int // of the first query in the batch
+	first, n     int // positions of the queries
+	lo, hi       int // positions of the keys; lo is the first of a panel
+	headDim      int
+}
+
+func tileOf(b *batch, head int, c Config, window int, r rowBlock, q0 int) tile {
+	n := min(queryRows, r.n-q0)
+	first := r.first + q0
+	return tile{
+		head: head, kvHead: head / (c.Heads / c.KVHeads), window: r.window, row: r.row + q0, first: first, n: n,
+		lo: visible(first, window) / panelRows * panelRows, hi: first + n, headDim: c.HeadDim,
+	}
+}
+
+// score computes the products of queries and keys.
+func (t tile) score(b *batch, headStride int, scores []float32, ld int) {
+	at, _ := b.kv.at(t.window, t.kvHead)
+	queries := b.q.from(t.row)
+	lo, hi := t.lo, ceil(t.hi, panelRows)
+	if b.kv.numerics == Exact {
+		keys := kernel.Panels{Rows: t.hi - lo, Cols: t.headDim, Data: b.kv.f32[at+lo*t.headDim : at+hi*t.headDim]}
+		kernel.MatMul(scores, ld, queries.f32[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
+		return
+	}
+	keys := kernel.PanelsBF16{Rows: t.hi - lo, Cols: t.headDim, Data: b.kv.bf16[at+lo*headStride : at+hi*headStride]}
+	kernel.MatMulBF16(scores, ld, queries.bf16[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
+}
+
+// mix computes the sums of the values, weighted by probabilities.
+func (t tile) mix(b *batch, probs rows, out []float32, ld int) {
+	_, at := b.kv.at(t.window, t.kvHead)
+	length := b.kv.length[t.window]
+	for j := 0; j < t.headDim; j += panelRows {
+		width := min(panelRows, t.headDim-j)
+		if b.kv.numerics == Exact {
+			values := b.kv.f32[at+j*length:]
+			part := kernel.Panels{Rows: width, Cols: t.hi - t.lo, Data: values[t.lo*panelRows : t.hi*panelRows]}
+			kernel.MatMul(out[j:], ld, probs.f32, probs.ld, t.n, &part, 0, 1, false)
+			continue
 		}
+		values := b.kv.bf16[at+j*ceil(length, depthBF16):]
+		part := kernel.PanelsBF16{Rows: width, Cols: t.hi - t.lo, Data: values[t.lo*panelRows : ceil(t.hi, depthBF16)*panelRows]}
+		kernel.MatMulBF16(out[j:], ld, probs.bf16, probs.ld, t.n, &part, 0, 1, false)
 	}
 }
 

@@ -18,23 +18,29 @@ func BenchmarkScoreSmolLM2(b *testing.B) { benchmarkSmolLM2(b, false) }
 func BenchmarkKLSmolLM2(b *testing.B) { benchmarkSmolLM2(b, true) }
 
 func benchmarkSmolLM2(b *testing.B, kl bool) {
+	for _, numerics := range []Numerics{Exact, Fast} {
+		b.Run(numerics.String(), func(b *testing.B) { benchmarkNumerics(b, numerics, kl) })
+	}
+}
+
+func benchmarkNumerics(b *testing.B, numerics Numerics, kl bool) {
 	ck := smolLM2(b)
 	windows := windowsOf(b, ck, opticks(b), 512, 0, 1, 2, 3)
-	m, err := Load(ck, Options{})
+	m, err := Load(ck, Options{Numerics: numerics, Cache: 1 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer m.Close()
 	var teacher *Teacher
 	if kl {
-		if teacher, err = m.Teach(context.Background(), windows); err != nil {
+		if teacher, err = m.Teach(context.Background(), windows, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
 	tokens := 0
 	start := cpuTime(b)
 	for b.Loop() {
-		if _, err := m.Score(context.Background(), windows, teacher, nil); err != nil {
+		if _, err := m.Score(context.Background(), windows, teacher, []Candidate{nil}, nil); err != nil {
 			b.Fatal(err)
 		}
 		tokens += 4 * 512

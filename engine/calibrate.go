@@ -17,12 +17,10 @@ type Gram struct {
 	Sum     []float32 // [Cols x Cols], symmetric, both halves filled in
 }
 
-// Calibrate runs windows through the model a block at a time and calls visit with
-// the Grams of each block from ≤ block < to, in order. Activations are those of the
-// weights in place: of the dense model, if nothing was set or dropped. A dropped
-// sub-block has no Grams.
+// Calibrate runs windows through the dense model a block at a time and calls visit
+// with the Grams of each block from ≤ block < to, in order.
 //
-// The sums are exact numerics too: a chain of FMAs over the positions of the
+// The sums are float32 in both numerics, a chain of FMAs over the positions of the
 // windows in order. Memory beyond the model's: the hidden states of all windows
 // and one block's Grams, which visit may keep. An error of visit ends the run and is
 // returned.
@@ -37,6 +35,10 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 	for _, w := range windows {
 		tokens += len(w)
 	}
+	dense, err := m.plan(nil)
+	if err != nil {
+		return err
+	}
 	hidden := make([]float32, tokens*m.config.Hidden)
 	defer func() { m.work.x = nil }()
 	for l := range to {
@@ -44,19 +46,8 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 		if l >= from {
 			grams = m.grams(l, tokens)
 		}
-		row := 0
-		for _, s := range m.spans(windows) {
-			b := m.layout(windows, s)
-			b.x = hidden[row*m.config.Hidden:][:b.rows*m.config.Hidden]
-			row += b.rows
-			if l == 0 {
-				if err := m.embed(b); err != nil {
-					return err
-				}
-			}
-			if err := m.observe(ctx, b, l, grams); err != nil {
-				return err
-			}
+		if err := m.calibrateLayer(ctx, windows, l, dense, hidden, grams); err != nil {
+			return err
 		}
 		if l < from {
 			continue
@@ -71,54 +62,72 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 	return nil
 }
 
+// calibrateLayer takes the hidden states of all windows through one layer and adds
+// the products of its inputs to grams, if there are any. Layer 0 begins with the
+// embeddings.
+func (m *Model) calibrateLayer(ctx context.Context, windows [][]int32, l int, dense plan, hidden []float32, grams []Gram) error {
+	attention, err := m.matrices(dense[2*l].choices)
+	if err != nil {
+		return err
+	}
+	defer m.done(attention)
+	mlp, err := m.matrices(dense[2*l+1].choices)
+	if err != nil {
+		return err
+	}
+	defer m.done(mlp)
+	for _, s := range m.spans(windows) {
+		b := m.layout(windows, s)
+		b.x, hidden = hidden[:b.rows*m.config.Hidden], hidden[b.rows*m.config.Hidden:]
+		if l == 0 {
+			if err := m.embed(b); err != nil {
+				return err
+			}
+		}
+		if err := m.observe(ctx, b, l, attention, mlp, grams); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // grams returns the zero Grams of a layer, in the order of its inputs.
 func (m *Model) grams(layer, tokens int) []Gram {
-	l := &m.layers[layer]
-	var grams []Gram
-	add := func(sub *subBlock, modules ...*linear) {
-		if sub.dropped {
-			return
-		}
-		n := modules[0].panels.Cols
+	modules := &m.layers[layer].modules
+	grams := make([]Gram, tapInputs)
+	for input, of := range [tapInputs][]int{{roleQ, roleK, roleV}, {roleO}, {roleGate, roleUp}, {roleDown}} {
+		n := modules[of[0]].cols
 		g := Gram{Cols: n, Tokens: tokens, Sum: make([]float32, n*n)}
-		for _, module := range modules {
-			g.Modules = append(g.Modules, module.name)
+		for _, role := range of {
+			g.Modules = append(g.Modules, modules[role].name)
 		}
-		grams = append(grams, g)
+		grams[input] = g
 	}
-	add(&l.attention, &l.q, &l.k, &l.v)
-	add(&l.attention, &l.o)
-	add(&l.mlp, &l.gate, &l.up)
-	add(&l.mlp, &l.down)
 	return grams
 }
 
 // observe takes a batch through one layer and adds the products of its inputs to
 // grams, if there are any.
-func (m *Model) observe(ctx context.Context, b *batch, layer int, grams []Gram) error {
+func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp []*panels, grams []Gram) error {
 	var t *tap
 	if grams != nil {
 		t = m.tap(b.rows)
 	}
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, r, s, t) }); err != nil {
+	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, r, s, t) }); err != nil {
 		return err
 	}
 	err := m.each(ctx, b, func(r rowBlock, s *scratch) {
-		m.attend(b, layer, r, s, t)
-		m.feed(b, layer, r, s, t)
+		m.attend(b, layer, attention, r, s, t)
+		m.feed(b, layer, mlp, r, s, t)
 	})
 	if err != nil || grams == nil {
 		return err
 	}
-	type job struct{ gram, input, first int }
+	type job struct{ input, first int }
 	var jobs []job
 	for i, g := range grams {
-		input := tapInput(i)
-		if m.layers[layer].attention.dropped {
-			input += tapMLP
-		}
 		for first := 0; first < g.Cols; first += gramRows {
-			jobs = append(jobs, job{i, int(input), first})
+			jobs = append(jobs, job{i, first})
 		}
 	}
 	m.pool.Run(len(jobs), func(i int) {
@@ -127,7 +136,7 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, grams []Gram) 
 		}
 		s := <-m.scratch
 		defer func() { m.scratch <- s }()
-		t.product(&grams[jobs[i].gram], t.x[jobs[i].input], jobs[i].first, s)
+		t.product(&grams[jobs[i].input], t.x[jobs[i].input], jobs[i].first, s)
 	})
 	return ctx.Err()
 }
@@ -160,17 +169,14 @@ func (m *Model) tap(rows int) *tap {
 	return t
 }
 
-// record keeps the inputs of a row block, [n x cols] with rows ld apart; a nil tap
-// keeps nothing.
-func (t *tap) record(input tapInput, r rowBlock, x []float32, cols, ld int) {
+// record keeps the input of a module at position i of a row block; a nil tap keeps
+// nothing.
+func (t *tap) record(input tapInput, r rowBlock, i int, row []float32) {
 	if t == nil {
 		return
 	}
-	for i := range r.n {
-		row := x[i*ld:][:cols]
-		for j := 0; j < cols; j += panelRows {
-			copy(t.x[input][j*t.rows+(r.row+i)*panelRows:][:panelRows], row[j:])
-		}
+	for j := 0; j < len(row); j += panelRows {
+		copy(t.x[input][j*t.rows+(r.row+i)*panelRows:][:panelRows], row[j:])
 	}
 }
 

@@ -130,26 +130,3 @@ func TestCalibrateRange(t *testing.T) {
 		t.Errorf("error %v after %d visits, want %v after 1", err, visits, failure)
 	}
 }
-
-func TestCalibrateDropped(t *testing.T) {
-	tiny := tinyModels()["llama"]
-	m := tiny.load(t, 2)
-	windows := tiny.texts(40, 64)
-	if err := m.Drop("model.layers.0.self_attn"); err != nil {
-		t.Fatal(err)
-	}
-	zero := tiny.clone()
-	clear(zero.weights["model.layers.0.self_attn.o_proj.weight"])
-	var inputs []map[string]matrix
-	for _, w := range windows {
-		_, in := zero.run(w)
-		inputs = append(inputs, in)
-	}
-	grams := calibrate(t, m, windows, 0, 1)[0]
-	if len(grams) != 2 {
-		t.Fatalf("%d Grams of a block without attention, want 2", len(grams))
-	}
-	for _, g := range grams {
-		compareGram(t, g, g.Modules[0], inputs)
-	}
-}

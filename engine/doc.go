@@ -1,5 +1,5 @@
-// Package engine reads models of the Llama family and runs them with exact numerics: weights in,
-// log-likelihoods, divergences and Gram matrices out.
+// Package engine reads models of the Llama family and scores compressed versions of them: weights and
+// levels in, log-likelihoods, divergences and Gram matrices out.
 //
 //	ck, err := engine.Open("SmolLM2-135M-Instruct.Q4_1.gguf") // or a Hugging Face folder, or "builtin"
 //	...
@@ -10,8 +10,9 @@
 //	...
 //	defer m.Close()
 //	window := tok.Encode(text)[:512]
-//	scores, err := m.Score(ctx, [][]int32{window}, nil, nil)
-//	fmt.Println(scores[0].NLL / float64(scores[0].Tokens)) // nats a token
+//	outcomes, err := m.Score(ctx, [][]int32{window}, nil, []engine.Candidate{nil}, nil)
+//	score := outcomes[0].Windows[0]
+//	fmt.Println(score.NLL / float64(score.Tokens)) // nats a token
 //
 // Supported are Llama 2 and 3, Mistral, Qwen 2 and 3 and what has their shape (SmolLM2), from
 // safetensors in F32, F16 and BF16 and from GGUF in those types, Q4_0 to Q8_0 and Q2_K to Q6_K,

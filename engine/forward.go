@@ -9,7 +9,7 @@ import (
 
 const (
 	// blockRows is the most positions of a window that one thread takes through
-	// a layer at a time: enough to use every panel of a weight matrix many times
+	// a layer at a time: enough to use every panel of a weight panels many times
 	// while the activations stay in its cache. A multiple of panelRows.
 	blockRows = 128
 	// threadTokens is how many tokens of a batch there are for each thread.
@@ -26,13 +26,10 @@ type batch struct {
 	rows    int
 	blocks  []rowBlock
 
-	x []float32 // [rows x Hidden] residual stream
-	q []float32 // [rows x Heads*HeadDim] rotated and scaled queries
-	// Keys and values of the layer in progress and of the next one, so that one
-	// thread may go on to the next layer while another still attends in this.
-	kv [2]cache
-
-	out []prediction // [rows] what the head found
+	x  []float32 // [rows x Hidden] residual stream
+	q  rows      // [rows x Heads*headStride] rotated and scaled queries
+	qs buffer    // memory of q
+	kv cache     // of the layer in progress
 }
 
 // rowBlock is a run of positions of one window.
@@ -44,46 +41,19 @@ type rowBlock struct {
 
 // scratch is what one thread needs to take a row block through a layer.
 type scratch struct {
-	decode []float32 // [panelRows x Cols] rows of a weight matrix
-	h      []float32 // [blockRows x Hidden] normed input, or output of a sub-block
-	k, v   []float32 // [blockRows x KVHeads*HeadDim]
-	ctx    []float32 // [blockRows x Heads*HeadDim] output of the heads
-	gate   []float32 // [blockRows x FFN]
-	up     []float32
-	scores []float32 // [queryRows x keys]
-	tile   []float32 // [headRows x tileCols] logits
-	teach  []float32 // the same of the teacher
-	sums   [blockRows]logSum
-	input  []float32 // [gramRows x rows of the batch] inputs of a module, transposed
-}
-
-// pad returns a row length of at least n for a matrix that a product reads: rows
-// whose distance is a multiple of 4 KiB compete for the same cache sets.
-func pad(n int) int {
-	if n%1024 == 0 {
-		return n + 16
-	}
-	return n
-}
-
-// batches calls do with the embeddings of the windows, as many at a time as keep
-// every thread busy. The batch is valid during the call.
-func (m *Model) batches(windows [][]int32, do func(*batch) error) error {
-	if err := m.check(windows); err != nil {
-		return err
-	}
-	for _, s := range m.spans(windows) {
-		b := m.layout(windows, s)
-		m.hidden = grow(m.hidden, b.rows*m.config.Hidden)
-		b.x = m.hidden
-		if err := m.embed(b); err != nil {
-			return err
-		}
-		if err := do(b); err != nil {
-			return err
-		}
-	}
-	return nil
+	decode   []float32 // [panelRows x Cols] rows of a weight panels
+	in       buffer    // [blockRows x Hidden] normed input of a sub-block
+	out      []float32 // [blockRows x Hidden] its output
+	q, k, v  []float32 // [blockRows x Heads*HeadDim], [blockRows x KVHeads*HeadDim]
+	ctx      []float32 // [blockRows x Heads*HeadDim] output of the heads
+	ctxIn    buffer    // the same, as the product with o reads it
+	gate, up []float32 // [blockRows x FFN]
+	act      buffer    // [blockRows x FFN] input of down
+	scores   []float32 // [queryRows x keys]
+	probs    buffer    // the same, as the product with the values reads them
+	tile     []float32 // [blockRows x tileCols] logits
+	teach    []float32 // the same of the teacher
+	input    []float32 // [gramRows x rows of the batch] inputs of a module, transposed
 }
 
 // span is the windows from … to-1 of a call.
@@ -126,7 +96,7 @@ func (m *Model) check(windows [][]int32) error {
 // stream is the caller's to set.
 func (m *Model) layout(windows [][]int32, s span) *batch {
 	c, b := m.config, m.work
-	*b = batch{windows: windows[s.from:s.to], first: s.from, start: b.start[:0], blocks: b.blocks[:0], q: b.q, kv: b.kv, out: b.out}
+	*b = batch{windows: windows[s.from:s.to], first: s.from, start: b.start[:0], blocks: b.blocks[:0], x: b.x, qs: b.qs, kv: b.kv}
 	longest := 0
 	for i, w := range b.windows {
 		b.start = append(b.start, b.rows)
@@ -138,10 +108,8 @@ func (m *Model) layout(windows [][]int32, s span) *batch {
 		longest = max(longest, len(w))
 	}
 	m.turns.reach(longest)
-	b.q = grow(b.q, b.rows*c.Heads*c.HeadDim)
-	for i := range b.kv {
-		b.kv[i].reset(c, b.windows)
-	}
+	b.q = m.rows(&b.qs, b.rows, c.Heads*m.headStride())
+	b.kv.reset(m, b.windows)
 	return b
 }
 
@@ -174,112 +142,149 @@ func (m *Model) each(ctx context.Context, b *batch, f func(rowBlock, *scratch)) 
 	return ctx.Err()
 }
 
-// forward takes the batch's residual stream through all layers. A row block needs
-// the others only where it attends to their keys and values; so a thread takes it
-// through one layer's attention and MLP and on to the next layer's projections in
-// one go, and all threads meet once a layer.
-func (m *Model) forward(ctx context.Context, b *batch) error {
-	for l := -1; l < len(m.layers); l++ {
-		err := m.each(ctx, b, func(r rowBlock, s *scratch) {
-			if l >= 0 {
-				m.attend(b, l, r, s, nil)
-				m.feed(b, l, r, s, nil)
-			}
-			if l+1 < len(m.layers) {
-				m.project(b, l+1, r, s, nil)
-			}
-		})
-		if err != nil {
-			return err
-		}
+// advance takes the batch's residual stream through one sub-block of a plan: sub
+// 0 is the layer's attention, 1 its MLP.
+func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) error {
+	if s.dropped {
+		return nil
 	}
-	return nil
+	m.advanced++
+	ws, err := m.matrices(s.choices)
+	if err != nil {
+		return err
+	}
+	defer m.done(ws)
+	if sub == 1 {
+		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, r, s, nil) })
+	}
+	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, r, s, nil) }); err != nil {
+		return err
+	}
+	return m.each(ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, r, s, nil) })
 }
 
 // project computes the queries, keys and values of a row block.
-func (m *Model) project(b *batch, layer int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) project(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	if l.attention.dropped {
-		return
-	}
 	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	ld := pad(c.Hidden)
-	s.h = grow(s.h, blockRows*ld)
-	m.normalize(s.h, ld, b.x[r.row*c.Hidden:], l.attnNorm, r.n)
-	tap.record(tapAttention, r, s.h, c.Hidden, ld)
+	in := m.normed(b, l.attnNorm, r, s, tap, tapAttention)
 
-	q := b.q[r.row*width:]
+	// Exact queries need not be rounded: they are computed where they are read.
+	q, ld := b.q.from(r.row).f32, b.q.ld
+	if m.numerics != Exact {
+		s.q = grow(s.q, blockRows*width)
+		q, ld = s.q, width
+	}
 	s.k = grow(s.k, blockRows*kvWidth)
 	s.v = grow(s.v, blockRows*kvWidth)
-	l.q.apply(q, width, s.h, ld, r.n)
-	l.k.apply(s.k, kvWidth, s.h, ld, r.n)
-	l.v.apply(s.v, kvWidth, s.h, ld, r.n)
+	m.apply(q, ld, l.modules[roleQ], ws[roleQ], in, r.n)
+	m.apply(s.k, kvWidth, l.modules[roleK], ws[roleK], in, r.n)
+	m.apply(s.v, kvWidth, l.modules[roleV], ws[roleV], in, r.n)
 	for i := range r.n {
-		m.turn(q[i*width:][:width], l.qNorm, r.first+i)
+		row := q[i*ld:][:width]
+		m.turn(row, l.qNorm, r.first+i)
 		m.turn(s.k[i*kvWidth:][:kvWidth], l.kNorm, r.first+i)
-		kernel.Scale(q[i*width:][:width], m.turns.scale)
+		kernel.Scale(row, m.turns.scale)
+		if m.numerics != Exact {
+			for head := range c.Heads {
+				at := rows{bf16: b.q.bf16[head*m.headStride():], ld: b.q.ld}
+				at.round(r.row+i, row[head*c.HeadDim:][:c.HeadDim])
+			}
+		}
 	}
-	b.kv[layer%2].put(r, s.k, s.v)
+	b.kv.put(r, s.k, s.v)
+}
+
+// headStride is the distance of two heads in a row of queries: their width, or as
+// many numbers as a product of bfloat16 reads.
+func (m *Model) headStride() int {
+	if m.numerics == Exact {
+		return m.config.HeadDim
+	}
+	return ceil(m.config.HeadDim, depthBF16)
 }
 
 // attend adds the output of a layer's attention to the residual stream.
-func (m *Model) attend(b *batch, layer int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) attend(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	if l.attention.dropped {
-		return
-	}
 	width := c.Heads * c.HeadDim
 	ld := pad(width)
 	s.ctx = grow(s.ctx, blockRows*ld)
 	for head := range c.Heads {
 		m.attention(b, layer, head, r, s, s.ctx[head*c.HeadDim:], ld)
 	}
-	tap.record(tapOut, r, s.ctx, width, ld)
-	s.h = grow(s.h, blockRows*pad(c.Hidden))
-	l.o.apply(s.h, c.Hidden, s.ctx, ld, r.n)
-	kernel.Add(b.x[r.row*c.Hidden:][:r.n*c.Hidden], s.h[:r.n*c.Hidden])
+	in := rows{f32: s.ctx, ld: ld}
+	if m.numerics != Exact {
+		in = m.rows(&s.ctxIn, blockRows, width)
+	}
+	for i := range r.n {
+		row := s.ctx[i*ld:][:width]
+		tap.record(tapOut, r, i, row)
+		if m.numerics != Exact {
+			in.round(i, row)
+		}
+	}
+	m.add(b, r, s, l.modules[roleO], ws[roleO], in)
 }
 
 // feed adds the output of a layer's MLP to the residual stream.
-func (m *Model) feed(b *batch, layer int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) feed(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
+	const first = roleGate // of ws
 	c, l := m.config, &m.layers[layer]
-	if l.mlp.dropped {
-		return
+	in := m.normed(b, l.mlpNorm, r, s, tap, tapMLP)
+	ld := pad(c.FFN)
+	s.gate = grow(s.gate, blockRows*ld)
+	s.up = grow(s.up, blockRows*ld)
+	m.apply(s.gate, ld, l.modules[roleGate], ws[roleGate-first], in, r.n)
+	m.apply(s.up, ld, l.modules[roleUp], ws[roleUp-first], in, r.n)
+	act := rows{f32: s.gate, ld: ld}
+	if m.numerics != Exact {
+		act = m.rows(&s.act, blockRows, c.FFN)
 	}
-	ld, ldf := pad(c.Hidden), pad(c.FFN)
-	s.h = grow(s.h, blockRows*ld)
-	s.gate = grow(s.gate, blockRows*ldf)
-	s.up = grow(s.up, blockRows*ldf)
-	x := b.x[r.row*c.Hidden:][:r.n*c.Hidden]
-	m.normalize(s.h, ld, x, l.mlpNorm, r.n)
-	tap.record(tapMLP, r, s.h, c.Hidden, ld)
-	l.gate.apply(s.gate, ldf, s.h, ld, r.n)
-	l.up.apply(s.up, ldf, s.h, ld, r.n)
 	for i := range r.n {
-		gate := s.gate[i*ldf:][:c.FFN]
-		kernel.SiLUMul(gate, gate, s.up[i*ldf:][:c.FFN])
-	}
-	tap.record(tapDown, r, s.gate, c.FFN, ldf)
-	l.down.apply(s.h, c.Hidden, s.gate, ldf, r.n)
-	kernel.Add(x, s.h[:r.n*c.Hidden])
-}
-
-// normalize writes the RMSNorm of n rows of the residual stream to dst, with ld
-// elements from row to row.
-func (m *Model) normalize(dst []float32, ld int, x, weight []float32, n int) {
-	hidden := m.config.Hidden
-	for i := range n {
-		kernel.RMSNorm(dst[i*ld:][:hidden], x[i*hidden:][:hidden], weight, float32(m.config.NormEps))
-	}
-}
-
-// apply computes n rows of y = W·x + bias; ldy and ldx are the row lengths.
-func (l *linear) apply(y []float32, ldy int, x []float32, ldx, n int) {
-	p := l.panels
-	kernel.MatMul(y, ldy, x, ldx, n, p, 0, p.Panels(), false)
-	if l.bias != nil {
-		for i := range n {
-			kernel.Add(y[i*ldy:][:p.Rows], l.bias)
+		gate := s.gate[i*ld:][:c.FFN]
+		kernel.SiLUMul(gate, gate, s.up[i*ld:][:c.FFN])
+		tap.record(tapDown, r, i, gate)
+		if m.numerics != Exact {
+			act.round(i, gate)
 		}
 	}
+	m.add(b, r, s, l.modules[roleDown], ws[roleDown-first], act)
+}
+
+// normed returns the RMSNorm of a row block's residual stream.
+func (m *Model) normed(b *batch, weight []float32, r rowBlock, s *scratch, tap *tap, input tapInput) rows {
+	hidden := m.config.Hidden
+	in := m.rows(&s.in, blockRows, hidden)
+	for i := range r.n {
+		in.set(i, hidden, &s.in, func(row []float32) {
+			kernel.RMSNorm(row, b.x[(r.row+i)*hidden:][:hidden], weight, float32(m.config.NormEps))
+			tap.record(input, r, i, row)
+		})
+	}
+	return in
+}
+
+// apply computes n rows of y = W·x + bias, ld apart; without W, y is the bias.
+func (m *Model) apply(y []float32, ld int, l *linear, w *panels, x rows, n int) {
+	if w != nil {
+		w.times(y, ld, x, n, 0, w.count())
+	}
+	for i := range n {
+		row := y[i*ld:][:l.rows]
+		if w == nil {
+			clear(row)
+		}
+		if l.bias != nil {
+			kernel.Add(row, l.bias)
+		}
+	}
+}
+
+// add adds y = W·x + bias to the residual stream of a row block.
+func (m *Model) add(b *batch, r rowBlock, s *scratch, l *linear, w *panels, x rows) {
+	hidden := m.config.Hidden
+	s.out = grow(s.out, blockRows*hidden)
+	m.apply(s.out, hidden, l, w, x, r.n)
+	kernel.Add(b.x[r.row*hidden:][:r.n*hidden], s.out[:r.n*hidden])
 }

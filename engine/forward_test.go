@@ -19,7 +19,7 @@ func TestLogProbsMatchReference(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := tiny.load(t, 2)
 			for _, window := range tiny.texts(testLengths...) {
-				got, err := m.LogProbs(context.Background(), window)
+				got, err := m.LogProbs(context.Background(), window, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -43,32 +43,27 @@ func TestScoreMatchesReference(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := tiny.load(t, 2)
 			windows := tiny.texts(testLengths...)
-			teacher, err := m.Teach(context.Background(), windows)
+			teacher, err := m.Teach(context.Background(), windows, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			changed := tiny.clone()
+			candidate := Candidate{"model.layers.2.mlp": {Name: "drop"}}
 			for _, module := range m.Config().Modules() {
 				if module.Block == 1 {
 					w := changed.weights[module.Name+".weight"]
 					for i := range w {
 						w[i] = float32(math.Round(float64(w[i]*8))) / 8
 					}
-					set(t, m, changed, module.Name)
+					candidate[module.Name] = changed.level(module.Name)
 				}
 			}
 			clear(changed.weights["model.layers.2.mlp.down_proj.weight"])
-			if err := m.Drop("model.layers.2.mlp"); err != nil {
-				t.Fatal(err)
-			}
-			got, err := m.Score(context.Background(), windows, teacher, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := score(t, m, windows, teacher, candidate)
 			for i, window := range windows {
 				dense, _ := tiny.run(window)
-				candidate, _ := changed.run(window)
-				p, q := logProbs(dense), logProbs(candidate)
+				pressed, _ := changed.run(window)
+				p, q := logProbs(dense), logProbs(pressed)
 				var nll, kl float64
 				for j, next := range window[1:] {
 					nll -= q[j][next]
@@ -91,13 +86,23 @@ func TestScoreMatchesReference(t *testing.T) {
 	}
 }
 
-// set puts the module's weights of another tiny model into m.
-func set(t *testing.T, m *Model, from *tiny, module string) {
+// score scores one candidate, which must not fail.
+func score(t *testing.T, m *Model, windows [][]int32, teacher *Teacher, c Candidate) []WindowScore {
 	t.Helper()
-	shape := from.shapes[module+".weight"]
-	if err := m.Set(module, plain{shape[0], shape[1], from.weights[module+".weight"]}); err != nil {
+	outcomes, err := m.Score(context.Background(), windows, teacher, []Candidate{c}, nil)
+	if err == nil {
+		err = outcomes[0].Err
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	return outcomes[0].Windows
+}
+
+// level is a module's weights in this model as a level of another.
+func (t *tiny) level(module string) Level {
+	shape := t.shapes[module+".weight"]
+	return Level{Name: "changed", Weights: plain{shape[0], shape[1], t.weights[module+".weight"]}}
 }
 
 // plain is a row-major matrix as Weights.
@@ -116,7 +121,7 @@ func TestScoreRejects(t *testing.T) {
 	tiny := tinyModels()["llama"]
 	m := tiny.load(t, 1)
 	taught := tiny.texts(16)
-	teacher, err := m.Teach(context.Background(), taught)
+	teacher, err := m.Teach(context.Background(), taught, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +138,7 @@ func TestScoreRejects(t *testing.T) {
 		{"not taught", [][]int32{taught[0], {1, 2}}, teacher, "window 1 is not one that the teacher was taught"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := m.Score(context.Background(), test.windows, test.teacher, nil)
+			_, err := m.Score(context.Background(), test.windows, test.teacher, []Candidate{nil}, nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
@@ -142,7 +147,7 @@ func TestScoreRejects(t *testing.T) {
 	other := tinyModels()["llama"]
 	other.vocab = 64
 	other.fill()
-	if _, err := other.load(t, 1).Score(context.Background(), other.texts(16), teacher, nil); err == nil {
+	if _, err := other.load(t, 1).Score(context.Background(), other.texts(16), teacher, []Candidate{nil}, nil); err == nil {
 		t.Error("a teacher of another vocabulary is accepted")
 	}
 }

@@ -1,11 +1,21 @@
 package engine
 
-import "github.com/paretopress/paretopress/internal/kernel"
+import (
+	"context"
+	"fmt"
 
-// tileCols is the width of the vocabulary tiles of the head. It is part of the
-// exact numerics: the sum over a tile is taken in float32, that over tiles in
-// float64, in order. A multiple of panelRows.
-const tileCols = 512
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+const (
+	// tileCols is the width of the vocabulary tiles of the head. It is part of the
+	// exact numerics: the sum over a tile is taken in float32, that over tiles in
+	// float64, in order. A multiple of panelRows.
+	tileCols = 512
+	// sliceTiles is the number of tiles of the head's matrix that are decoded at a
+	// time.
+	sliceTiles = 8
+)
 
 // prediction is what the head finds at one position, in nats.
 type prediction struct {
@@ -20,42 +30,115 @@ type prediction struct {
 // nll is the negative log-likelihood of the next token.
 func (p prediction) nll() float64 { return p.lse - p.target }
 
-// predict runs the head for n rows of normed hidden states h, ld apart, and sets
-// out[i] for the row whose next token is targets[i]. Logits exist for a tile of
-// the vocabulary at a time. With a teacher, whose normed hidden states and
-// log-sum-exps of the same rows are given, its logits of the tile are computed
-// again beside them.
-func (m *Model) predict(h []float32, ld, n int, targets []int32, teacher *taughtRows, s *scratch, out []prediction) {
+// final is the end of the layers for a batch: its normed hidden states, and what
+// the head finds.
+type final struct {
+	members []int  // candidates, which are all the same model
+	hidden  rows   // [rows x Hidden]
+	memory  buffer // of hidden
+	sums    []logSum
+	out     []prediction // [rows]
+}
+
+// predicting is the number of positions of a row block that predict a token which
+// can be scored: the last of a window does not.
+func predicting(b *batch, r rowBlock) int {
+	return min(r.n, len(b.windows[r.window])-1-r.first)
+}
+
+// finish fills f with the normed residual stream of the batch.
+func (m *Model) finish(ctx context.Context, b *batch, f *final) error {
+	hidden := m.config.Hidden
+	f.hidden = m.rows(&f.memory, b.rows, hidden)
+	f.sums = grow(f.sums, b.rows)
+	f.out = grow(f.out, b.rows)
+	return m.each(ctx, b, func(r rowBlock, s *scratch) {
+		for i := r.row; i < r.row+predicting(b, r); i++ {
+			f.sums[i], f.out[i] = logSum{}, prediction{}
+			f.hidden.set(i, hidden, &s.in, func(row []float32) {
+				kernel.RMSNorm(row, b.x[i*hidden:][:hidden], m.norm, float32(m.config.NormEps))
+			})
+		}
+	})
+}
+
+// predict runs the head for some ends of the same batch. Logits exist for a tile of
+// the vocabulary and a row block at a time. With teachers, one for each window of
+// the batch, their logits of the tile are computed again beside them, once for
+// all of the ends.
+func (m *Model) predict(ctx context.Context, b *batch, finals []*final, teachers []taughtRows) error {
+	vocab := m.config.Vocab
+	for first := 0; first < vocab; first += sliceTiles * tileCols {
+		n := min(sliceTiles*tileCols, vocab-first)
+		slice := choice{key: fmt.Sprint("head ", first), name: "lm_head", weights: rowsOf{m.head, first, n}}
+		ws, err := m.matrices([]choice{slice})
+		if err != nil {
+			return err
+		}
+		err = m.each(ctx, b, func(r rowBlock, s *scratch) { m.predictBlock(b, ws[0], first, n, finals, teachers, r, s) })
+		m.done(ws)
+		if err != nil {
+			return err
+		}
+	}
+	return m.each(ctx, b, func(r rowBlock, _ *scratch) {
+		for _, f := range finals {
+			for i := r.row; i < r.row+predicting(b, r); i++ {
+				f.out[i].lse = f.sums[i].value()
+				if teachers != nil {
+					f.out[i].gap += f.out[i].lse - teachers[r.window].lse[r.first+i-r.row]
+				}
+			}
+		}
+	})
+}
+
+// predictBlock runs a slice of the head, the cols words from first on, for a row
+// block.
+func (m *Model) predictBlock(b *batch, w *panels, first, cols int, finals []*final, teachers []taughtRows, r rowBlock, s *scratch) {
+	n := predicting(b, r)
+	targets := b.windows[r.window][r.first+1:]
 	s.tile = grow(s.tile, blockRows*tileCols)
-	if teacher != nil {
+	var taught taughtRows
+	if teachers != nil {
 		s.teach = grow(s.teach, blockRows*tileCols)
+		taught = teachers[r.window].from(r.first)
 	}
-	for i := range n {
-		s.sums[i] = logSum{}
-		out[i] = prediction{}
-	}
-	for first := 0; first < m.head.Rows; first += tileCols {
-		cols := min(tileCols, m.head.Rows-first)
-		part := m.head.View(first/panelRows, (first+cols+panelRows-1)/panelRows)
-		kernel.MatMul(s.tile, tileCols, h, ld, n, &part, 0, part.Panels(), false)
-		if teacher != nil {
-			kernel.MatMul(s.teach, tileCols, teacher.hidden, teacher.ld, n, &part, 0, part.Panels(), false)
+	for at := 0; at < cols; at += tileCols {
+		width := min(tileCols, cols-at)
+		p0, p1 := at/panelRows, ceil(at+width, panelRows)/panelRows
+		if teachers != nil {
+			w.times(s.teach, tileCols, taught.hidden, n, p0, p1)
 		}
-		for i := range n {
-			logits := s.tile[i*tileCols:][:cols]
-			s.sums[i].add(kernel.MaxSumExp(logits))
-			if at := int(targets[i]) - first; at >= 0 && at < cols {
-				out[i].target = float64(logits[at])
-			}
-			if teacher != nil {
-				out[i].gap += float64(kernel.KLSum(logits, s.teach[i*tileCols:][:cols], float32(teacher.lse[i])))
+		for _, f := range finals {
+			w.times(s.tile, tileCols, f.hidden.from(r.row), n, p0, p1)
+			for i := range n {
+				logits := s.tile[i*tileCols:][:width]
+				f.sums[r.row+i].add(kernel.MaxSumExp(logits))
+				out := &f.out[r.row+i]
+				if t := int(targets[i]) - first - at; t >= 0 && t < width {
+					out.target = float64(logits[t])
+				}
+				if teachers != nil {
+					out.gap += float64(kernel.KLSum(logits, s.teach[i*tileCols:][:width], float32(taught.lse[i])))
+				}
 			}
 		}
-	}
-	for i := range n {
-		out[i].lse = s.sums[i].value()
 	}
 }
+
+// rowsOf is a run of rows of a matrix.
+type rowsOf struct {
+	Weights
+	first, n int
+}
+
+func (w rowsOf) Shape() (rows, cols int) {
+	_, cols = w.Weights.Shape()
+	return w.n, cols
+}
+
+func (w rowsOf) DecodeRows(first, n int, dst []float32) { w.Weights.DecodeRows(w.first+first, n, dst) }
 
 // logSum is a sum of exp kept as sum·exp(max), with max the greatest exponent.
 type logSum struct{ max, sum float64 }

@@ -2,140 +2,144 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// score is Score without a teacher.
-func score(t *testing.T, m *Model, windows [][]int32) []WindowScore {
-	t.Helper()
-	scores, err := m.Score(context.Background(), windows, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return scores
-}
-
 func TestDropIsZeroOutput(t *testing.T) {
 	for sub, last := range map[string]string{"model.layers.1.self_attn": "o_proj", "model.layers.0.mlp": "down_proj"} {
-		tiny := tinyModels()["qwen2"]
-		m := tiny.load(t, 2)
-		windows := tiny.texts(testLengths...)
-		dense := score(t, m, windows)
-		if err := m.Drop(sub); err != nil {
-			t.Fatal(err)
-		}
-		dropped := score(t, m, windows)
-		if slices.Equal(dropped, dense) {
-			t.Errorf("%s: dropping changes nothing", sub)
-		}
-		if err := m.Restore(sub); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(score(t, m, windows), dense) {
-			t.Errorf("%s: restored model is not dense", sub)
-		}
-		zero := tiny.clone()
-		clear(zero.weights[sub+"."+last+".weight"])
-		set(t, m, zero, sub+"."+last)
-		if !slices.Equal(score(t, m, windows), dropped) {
-			t.Errorf("%s: zero weights of %s are not the same as a drop", sub, last)
+		for _, numerics := range []Numerics{Exact, Fast} {
+			tiny := tinyModels()["qwen2"]
+			m := tiny.open(t, Options{Threads: 2, Numerics: numerics})
+			windows := tiny.texts(testLengths...)
+			dropped := score(t, m, windows, nil, Candidate{sub: {Name: "drop"}})
+			if slices.Equal(dropped, score(t, m, windows, nil, nil)) {
+				t.Errorf("%s: dropping changes nothing", sub)
+			}
+			zero := tiny.clone()
+			clear(zero.weights[sub+"."+last+".weight"])
+			for what, l := range map[string]Level{"zero weights": zero.level(sub + "." + last), "dropping": {Name: "drop"}} {
+				if !slices.Equal(score(t, m, windows, nil, Candidate{sub + "." + last: l}), dropped) {
+					t.Errorf("%s, %v: %s of %s is not the same as a drop", sub, numerics, what, last)
+				}
+			}
+			// What the modules of a dropped sub-block are cannot matter.
+			if !slices.Equal(score(t, m, windows, nil, Candidate{sub: {Name: "drop"}, sub + "." + last: zero.level(sub + "." + last)}), dropped) {
+				t.Errorf("%s: a module of a dropped sub-block matters", sub)
+			}
 		}
 	}
 }
 
-func TestSetAndRestore(t *testing.T) {
+func TestCandidate(t *testing.T) {
 	tiny := tinyModels()["llama"]
-	m := tiny.load(t, 2)
-	windows := tiny.texts(testLengths...)
-	dense := score(t, m, windows)
+	m := tiny.open(t, Options{Threads: 2, Cache: 1 << 20})
+	windows := tiny.texts(33)
+	dense := score(t, m, windows, nil, nil)
 	other := tiny.clone()
 	for _, module := range m.Config().Modules() {
-		set(t, m, tiny, module.Name)
-		if !slices.Equal(score(t, m, windows[2:3]), dense[2:3]) {
-			t.Fatalf("%s: the dense weights, set, give another score", module.Name)
+		same := tiny.level(module.Name)
+		same.Name = "same"
+		if !slices.Equal(score(t, m, windows, nil, Candidate{module.Name: same}), dense) {
+			t.Fatalf("%s: the dense weights as a level give another score", module.Name)
 		}
 		w := other.weights[module.Name+".weight"]
 		for i := range w {
 			w[i] /= 2
 		}
-		set(t, m, other, module.Name)
-		if slices.Equal(score(t, m, windows[2:3]), dense[2:3]) {
+		if slices.Equal(score(t, m, windows, nil, Candidate{module.Name: other.level(module.Name)}), dense) {
 			t.Fatalf("%s: other weights give the same score", module.Name)
 		}
-		if err := m.Restore(module.Name); err != nil {
-			t.Fatal(err)
-		}
 	}
-	if !slices.Equal(score(t, m, windows), dense) {
-		t.Error("restored model is not dense")
-	}
-	// A sub-block is restored with its modules.
-	set(t, m, other, "model.layers.1.mlp.up_proj")
-	if err := m.Drop("model.layers.1.mlp"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Restore("model.layers.1.mlp"); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Equal(score(t, m, windows), dense) {
-		t.Error("restored sub-block is not dense")
+	if !slices.Equal(score(t, m, windows, nil, nil), dense) {
+		t.Error("a candidate changed the model")
 	}
 }
 
-// TestSetFailure holds that a Set that fails leaves the model alone.
-func TestSetFailure(t *testing.T) {
+func TestCandidateRejects(t *testing.T) {
 	tiny := tinyModels()["llama"]
-	m := tiny.load(t, 2)
-	windows := tiny.texts(40)
-	dense := score(t, m, windows)
-	with := func(at int, v float64) plain {
-		data := slices.Clone(tiny.weights["model.layers.1.mlp.up_proj.weight"])
-		data[at] = float32(v)
-		return plain{80, 48, data}
-	}
+	m := tiny.open(t, Options{Threads: 2})
+	w := plain{80, 48, tiny.weights["model.layers.1.mlp.up_proj.weight"]}
 	for _, test := range []struct {
-		module string
-		w      Weights
-		want   string
+		unit string
+		w    Weights
+		want string
 	}{
-		{"model.layers.3.mlp.up_proj", with(0, 0), `no linear module "model.layers.3.mlp.up_proj"`},
-		{"model.layers.1.mlp", with(0, 0), `no linear module "model.layers.1.mlp"`},
-		{"model.layers.1.mlp.down_proj", with(0, 0), "model.layers.1.mlp.down_proj is 48x80; the weights for it are 80x48"},
-		{"model.layers.1.mlp.up_proj", with(48*79+47, math.NaN()), "model.layers.1.mlp.up_proj: row 79"},
-		{"model.layers.1.mlp.up_proj", with(48*33, math.Inf(-1)), "model.layers.1.mlp.up_proj: row 33"},
+		{"model.layers.3.mlp.up_proj", w, `no linear module or sub-block "model.layers.3.mlp.up_proj"`},
+		{"model.layers.1", nil, `no linear module or sub-block "model.layers.1"`},
+		{"lm_head", nil, `no linear module or sub-block "lm_head"`},
+		{"model.layers.1.mlp", w, "level x of model.layers.1.mlp has weights"},
+		{"model.layers.1.mlp.down_proj", w, "model.layers.1.mlp.down_proj is 48x80; the weights for it are 80x48"},
 	} {
-		if err := m.Set(test.module, test.w); err == nil || !strings.Contains(err.Error(), test.want) {
+		_, err := m.Score(context.Background(), tiny.texts(9), nil, []Candidate{nil, {test.unit: {Name: "x", Weights: test.w}}}, nil)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error %v, want one with %q", err, test.want)
 		}
 	}
-	for _, name := range []string{"model.layers.3.mlp", "model.layers.1", "lm_head"} {
-		if m.Drop(name) == nil {
-			t.Errorf("Drop(%q) succeeds", name)
+}
+
+// TestNotFiniteCandidate holds that a candidate with weights of no use fails alone.
+func TestNotFiniteCandidate(t *testing.T) {
+	for _, numerics := range []Numerics{Exact, Fast} {
+		tiny := tinyModels()["llama"]
+		m := tiny.open(t, Options{Threads: 2, Numerics: numerics, Cache: 1 << 20})
+		windows := tiny.texts(40, 150)
+		with := func(module string, change func(w []float32)) Candidate {
+			other := tiny.clone()
+			change(other.weights[module+".weight"])
+			return Candidate{module: other.level(module)}
 		}
-		if m.Restore(name) == nil {
-			t.Errorf("Restore(%q) succeeds", name)
+		const up, k = "model.layers.1.mlp.up_proj", "model.layers.0.self_attn.k_proj"
+		candidates := []Candidate{
+			nil,
+			with(up, func(w []float32) { w[48*79+47] = float32(math.NaN()) }),
+			with(up, func(w []float32) { w[48*33] = float32(math.Inf(-1)) }),
+			with(k, func(w []float32) { w[0] = math.MaxFloat32; w[1] = -math.MaxFloat32 }),
+			{"model.layers.2.mlp": {Name: "drop"}},
 		}
-	}
-	if !slices.Equal(score(t, m, windows), dense) {
-		t.Error("a failed Set changed the model")
+		for i, l := range []string{"a", "b", "c"} { // levels of one unit with other weights have other names
+			for unit, level := range candidates[1+i] {
+				level.Name = l
+				candidates[1+i][unit] = level
+			}
+		}
+		outcomes, err := m.Score(context.Background(), windows, nil, candidates, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []string{"", up + ": row 79 holds", up + ": row 33 holds", "window 0: the model's output", ""} {
+			got := outcomes[i].Err
+			if want == "" {
+				if got != nil || !slices.Equal(outcomes[i].Windows, score(t, m, windows, nil, candidates[i])) {
+					t.Errorf("%v: candidate %d suffers from the others: error %v", numerics, i, got)
+				}
+			} else if !errors.Is(got, ErrNotFinite) || !strings.Contains(got.Error(), want) || outcomes[i].Windows != nil {
+				t.Errorf("%v: candidate %d: error %v, want one with %q", numerics, i, got, want)
+			}
+		}
 	}
 }
 
-func TestLoadNamesBadTensor(t *testing.T) {
+func TestBadTensorIsNamed(t *testing.T) {
 	for _, name := range []string{"model.layers.1.self_attn.k_proj.weight", "model.layers.2.post_attention_layernorm.weight", "lm_head.weight"} {
 		tiny := tinyModels()["llama"].clone()
 		tiny.weights[name][5] = float32(math.NaN())
 		dir := t.TempDir()
 		tiny.write(t, dir)
 		ck, err := Open(dir)
-		if err == nil {
-			_, err = Load(ck, Options{Threads: 2})
-			ck.Close()
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err == nil || !strings.Contains(err.Error(), name) {
+		defer ck.Close()
+		m, err := Load(ck, Options{Threads: 2})
+		if err == nil {
+			_, err = m.Teach(context.Background(), tiny.texts(5), nil)
+			m.Close()
+		}
+		if !errors.Is(err, ErrNotFinite) || !strings.Contains(err.Error(), strings.TrimSuffix(name, ".weight")) {
 			t.Errorf("error %v, want one that names %s", err, name)
 		}
 	}

@@ -53,27 +53,20 @@ func candidateScores(t *testing.T, m *Model, windows [][]int32, size int) []Wind
 	ctx := context.Background()
 	var scores []WindowScore
 	for part := range slices.Chunk(windows, size) {
-		teacher, err := m.Teach(ctx, part)
+		teacher, err := m.Teach(ctx, part, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		module := m.Config().Modules()[5]
 		coarse := plain{module.Rows, module.Cols, make([]float32, module.Rows*module.Cols)}
-		m.modules[module.Name].dense.DecodeRows(0, module.Rows, coarse.data)
+		m.layers[0].modules[roleUp].dense.DecodeRows(0, module.Rows, coarse.data)
 		for i, w := range coarse.data {
 			coarse.data[i] = kernel.DecodeBF16(kernel.EncodeBF16(w)) * 0.75
 		}
-		if err := errors.Join(m.Set(module.Name, coarse), m.Drop("model.layers.1.self_attn")); err != nil {
-			t.Fatal(err)
-		}
-		got, err := m.Score(ctx, part, teacher, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		scores = append(scores, got...)
-		if err := errors.Join(m.Restore(module.Name), m.Restore("model.layers.1.self_attn")); err != nil {
-			t.Fatal(err)
-		}
+		scores = append(scores, score(t, m, part, teacher, Candidate{
+			module.Name:                {Name: "coarse", Weights: coarse},
+			"model.layers.1.self_attn": {Name: "drop"},
+		})...)
 	}
 	return scores
 }
@@ -83,17 +76,13 @@ func TestOwnTeacherHasNoDivergence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := tiny.load(t, 2)
 			windows := tiny.texts(testLengths...)
-			teacher, err := m.Teach(context.Background(), windows)
+			teacher, err := m.Teach(context.Background(), windows, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			slices.Reverse(windows)
 			windows = append(windows, windows[0])
-			scores, err := m.Score(context.Background(), windows, teacher, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, s := range scores {
+			for i, s := range score(t, m, windows, teacher, nil) {
 				if s.KL != 0 || s.NLL == 0 {
 					t.Errorf("window %d: KL %v, NLL %v", i, s.KL, s.NLL)
 				}
@@ -107,7 +96,7 @@ func TestProgress(t *testing.T) {
 	m := tiny.load(t, 1)
 	var done []int
 	windows := tiny.texts(400, 100, 400, 2)
-	if _, err := m.Score(context.Background(), windows, nil, func(n int) { done = append(done, n) }); err != nil {
+	if _, err := m.Score(context.Background(), windows, nil, []Candidate{nil}, func(n int) { done = append(done, n) }); err != nil {
 		t.Fatal(err)
 	}
 	if want := []int{2, 4}; !slices.Equal(done, want) {
@@ -121,7 +110,7 @@ func TestCancel(t *testing.T) {
 	windows := tiny.texts(slices.Repeat([]int{512}, 200)...)
 	ctx, cancel := context.WithCancel(context.Background())
 	var stopped time.Time
-	_, err := m.Score(ctx, windows, nil, func(n int) {
+	_, err := m.Score(ctx, windows, nil, []Candidate{nil}, func(n int) {
 		if n > 10 {
 			t.Errorf("%d windows done after the context was cancelled", n)
 		}
@@ -133,10 +122,10 @@ func TestCancel(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want %v", err, context.Canceled)
 	}
-	if _, err := m.Teach(ctx, windows); !errors.Is(err, context.Canceled) {
+	if _, err := m.Teach(ctx, windows, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Teach: error %v, want %v", err, context.Canceled)
 	}
-	if _, err := m.LogProbs(ctx, windows[0]); !errors.Is(err, context.Canceled) {
+	if _, err := m.LogProbs(ctx, windows[0], nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("LogProbs: error %v, want %v", err, context.Canceled)
 	}
 	err = m.Calibrate(ctx, windows, 0, 1, func(int, []Gram) error { return nil })
@@ -144,7 +133,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("Calibrate: error %v, want %v", err, context.Canceled)
 	}
 	// The model is of use afterwards.
-	if _, err := m.Score(context.Background(), windows[:1], nil, nil); err != nil {
+	if _, err := m.Score(context.Background(), windows[:1], nil, []Candidate{nil}, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -147,8 +147,14 @@ func (t *tiny) names() []string {
 	return names
 }
 
-// load writes, opens and loads the model.
+// load loads the model with exact numerics.
 func (t *tiny) load(tb testing.TB, threads int) *Model {
+	tb.Helper()
+	return t.open(tb, Options{Threads: threads})
+}
+
+// open writes, opens and loads the model.
+func (t *tiny) open(tb testing.TB, o Options) *Model {
 	tb.Helper()
 	dir := tb.TempDir()
 	t.write(tb, dir)
@@ -156,7 +162,7 @@ func (t *tiny) load(tb testing.TB, threads int) *Model {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m, err := Load(ck, Options{Threads: threads})
+	m, err := Load(ck, o)
 	if err != nil {
 		tb.Fatal(err)
 	}

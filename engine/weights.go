@@ -1,12 +1,6 @@
 package engine
 
-import (
-	"fmt"
-	"math"
-	"sync/atomic"
-
-	"github.com/paretopress/paretopress/internal/kernel"
-)
+import "fmt"
 
 // Weights is the matrix of one linear module in its stored form: dense in a
 // checkpoint, or a level of a bank. A linear module computes y = W·x.
@@ -40,52 +34,3 @@ type denseWeights struct{ tensor Tensor }
 func (w denseWeights) Shape() (rows, cols int) { return w.tensor.Shape[0], w.tensor.Shape[1] }
 
 func (w denseWeights) DecodeRows(first, n int, dst []float32) { w.tensor.DecodeRows(first, n, dst) }
-
-// panelRows is the number of rows of a matrix that are decoded and packed at a
-// time.
-const panelRows = kernel.PanelWidth
-
-// pack decodes w into panels of the same shape, a panel at a time on every
-// thread. It fails when a weight is NaN or infinite; the panels then hold
-// unspecified values.
-func (m *Model) pack(dst *kernel.Panels, name string, w Weights) error {
-	var bad atomic.Int64 // smallest row that holds a weight that is not finite, plus 1
-	m.pool.Run(dst.Panels(), func(i int) {
-		s := <-m.scratch
-		defer func() { m.scratch <- s }()
-		first := i * panelRows
-		n := min(panelRows, dst.Rows-first)
-		s.decode = grow(s.decode, panelRows*dst.Cols)
-		rows := s.decode[:n*dst.Cols]
-		w.DecodeRows(first, n, rows)
-		if at := notFinite(rows); at >= 0 {
-			row := int64(first + at/dst.Cols + 1)
-			for old := bad.Load(); (old == 0 || row < old) && !bad.CompareAndSwap(old, row); old = bad.Load() {
-			}
-		}
-		dst.Pack(first, rows, n)
-	})
-	if row := bad.Load(); row != 0 {
-		return notFiniteErr("%s: row %d holds a weight that is NaN or infinite", name, row-1)
-	}
-	return nil
-}
-
-// notFinite returns the index of the first NaN or infinity in x, or -1.
-func notFinite(x []float32) int {
-	const exponent = 0x7f800000
-	for i, v := range x {
-		if math.Float32bits(v)&exponent == exponent {
-			return i
-		}
-	}
-	return -1
-}
-
-// grow returns a slice of n elements, buf's memory where it suffices.
-func grow(buf []float32, n int) []float32 {
-	if cap(buf) < n {
-		return make([]float32, n)
-	}
-	return buf[:n]
-}

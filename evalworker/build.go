@@ -37,14 +37,11 @@ func (w *Workbench) BuildLevels(ctx context.Context, in workflows.BuildLevelsInp
 	if err != nil {
 		return workflows.BuildLevelsResult{}, err
 	}
-	s, err := w.models.acquire(ctx, r.job.Model, r.prepared.Model)
+	s, err := w.models.acquire(ctx, r.modelKey())
 	if err != nil {
 		return workflows.BuildLevelsResult{}, err
 	}
 	defer w.models.release(s)
-	if err := s.dense(); err != nil {
-		return workflows.BuildLevelsResult{}, err
-	}
 	build := &builderOf{bank: b, checkpoint: s.checkpoint, threads: w.models.threads, quant: r.job.Space == workflows.SpaceQuant}
 	progress := workflows.Progress{Total: int64(in.To - in.From), Unit: "blocks", Note: "calibrating"}
 	report(progress)

@@ -1,6 +1,7 @@
 package evalworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (r *run) levels(c search.Candidate) map[string]string {
 
 // score runs trials on a slot and stores their scores.
 func (w *Workbench) score(ctx context.Context, r *run, part Windows, todo []*trial, out *workflows.EvaluateResult, report Reporter) error {
-	s, err := w.models.acquire(ctx, r.job.Model, r.prepared.Model)
+	s, err := w.models.acquire(ctx, r.modelKey())
 	if err != nil {
 		return err
 	}
@@ -138,117 +139,114 @@ func (w *Workbench) score(ctx context.Context, r *run, part Windows, todo []*tri
 	if err != nil {
 		return err
 	}
-	total := 0
+	g := grading{w: w, run: r, slot: s, bank: b, part: part, out: out, report: report}
+	g.progress.Unit = "windows"
 	for _, t := range todo {
-		total += len(t.windows)
+		g.progress.Total += int64(len(t.windows))
 	}
-	progress := workflows.Progress{Total: int64(total), Unit: "windows"}
-	for _, chunk := range w.chunks(s, r.prepared.SeqLen, todo) {
-		progress.Note = "dense model"
-		report(progress)
-		teachers, err := w.teachers.get(ctx, s, part.pick(chunk).Tokens, func() { report(progress) })
-		if err != nil {
+	// Candidates that begin alike come next to each other, so that they share work.
+	todo = slices.Clone(todo)
+	slices.SortStableFunc(todo, func(a, b *trial) int {
+		return cmp.Or(slices.Compare(a.windows, b.windows), slices.Compare(a.candidate, b.candidate))
+	})
+	for len(todo) > 0 {
+		n := g.group(todo)
+		if err := g.score(ctx, todo[:n]); err != nil {
 			return err
 		}
-		for _, t := range order(s, todo) {
-			progress.Note = fmt.Sprintf("%d of %d candidates stored", out.Scored, len(todo))
-			if err := w.scoreOne(ctx, r, s, b, part, chunk, teachers, t, out, func() { progress.Done++; report(progress) }); err != nil {
-				return err
-			}
-		}
+		todo = todo[n:]
 	}
 	return nil
 }
 
-// chunks divides the windows of trials so that the teachers of a chunk fit in memory.
-func (w *Workbench) chunks(s *slot, seqLen int, todo []*trial) [][]int {
-	var all []int
-	for _, t := range todo {
-		all = append(all, t.windows...)
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	each := max(1, int(w.teachers.limit/teacherBytes(s.model.Config(), seqLen)))
-	return slices.Collect(slices.Chunk(all, each))
+// grading is the scoring of the trials of one call of Evaluate.
+type grading struct {
+	w        *Workbench
+	run      *run
+	slot     *slot
+	bank     *bank.Bank
+	part     Windows
+	out      *workflows.EvaluateResult
+	report   Reporter
+	progress workflows.Progress
 }
 
-// order sorts trials so that each has few units that differ from the one before it: always the nearest
-// to what is in place, the first of equals.
-func order(s *slot, todo []*trial) []*trial {
-	at := s.levels
-	left := slices.Clone(todo)
-	sorted := make([]*trial, 0, len(todo))
-	for len(left) > 0 {
-		best, least := 0, -1
-		for i, t := range left {
-			if d := distance(at, t.levels); least < 0 || d < least {
-				best, least = i, d
-			}
-		}
-		sorted = append(sorted, left[best])
-		at = left[best].levels
-		left = slices.Delete(left, best, best+1)
-	}
-	return sorted
-}
+// groupSeconds is about how long candidates that are scored together take: what
+// an interruption can cost.
+const groupSeconds = 10
 
-// distance is the number of units whose levels differ.
-func distance(a, b map[string]string) int {
-	n := 0
-	for unit, level := range a {
-		if b[unit] != level {
-			n++
-		}
-	}
-	for unit := range b {
-		if _, ok := a[unit]; !ok {
-			n++
-		}
+// group is the number of trials, from the first on, to score together. They are for the same windows.
+func (g *grading) group(todo []*trial) int {
+	tokens := float64(len(todo[0].windows) * g.run.prepared.SeqLen)
+	most := max(1, int(groupSeconds*g.slot.speed/tokens))
+	n := 1
+	for n < min(most, len(todo)) && slices.Equal(todo[n].windows, todo[0].windows) {
+		n++
 	}
 	return n
 }
 
-// scoreOne scores a trial on those of its windows that are in the chunk, and stores it when that was
-// the last of them.
-func (w *Workbench) scoreOne(ctx context.Context, r *run, s *slot, b *bank.Bank, part Windows, chunk []int, teachers []*engine.Teacher, t *trial, out *workflows.EvaluateResult, done func()) error {
-	if t.score.Failed != "" {
-		return nil
+// score scores a group of trials, and stores them.
+func (g *grading) score(ctx context.Context, group []*trial) error {
+	levels := make([]map[string]string, len(group))
+	for i, t := range group {
+		levels[i] = t.levels
 	}
-	if err := s.put(t.levels, b); err != nil {
-		if errors.Is(err, engine.ErrNotFinite) {
-			return r.fail(t, err.Error(), out)
-		}
+	candidates, err := g.slot.candidates(levels, g.bank)
+	if err != nil {
 		return err
 	}
-	began := time.Now()
-	for _, i := range t.windows {
-		at, ok := slices.BinarySearch(chunk, i)
-		if !ok {
-			continue
-		}
-		scores, err := s.model.Score(ctx, part.Tokens[i:i+1], teachers[at], nil)
-		if errors.Is(err, engine.ErrNotFinite) {
-			return r.fail(t, err.Error(), out)
-		}
+	g.progress.Note = fmt.Sprintf("%d candidates stored", g.out.Scored)
+	for chunk := range slices.Chunk(group[0].windows, g.w.teachers.room(g.slot, g.run.prepared.SeqLen)) {
+		windows := g.part.pick(chunk).Tokens
+		teacher, err := g.w.teachers.get(ctx, g.slot, windows, func() { g.report(g.progress) })
 		if err != nil {
 			return err
 		}
-		t.score.Tokens = append(t.score.Tokens, scores[0].Tokens)
-		t.score.KL = append(t.score.KL, scores[0].KL)
-		t.score.NLL = append(t.score.NLL, scores[0].NLL)
-		out.Tokens += int64(len(part.Tokens[i]))
-		done()
+		began, first := time.Now(), g.progress.Done
+		outcomes, err := g.slot.model.Score(ctx, windows, teacher, candidates, func(done int) {
+			g.progress.Done = first + int64(done)
+			g.report(g.progress)
+		})
+		if err != nil {
+			return err
+		}
+		took := time.Since(began).Seconds()
+		for i, o := range outcomes {
+			group[i].add(o, took/float64(len(group)))
+		}
+		tokens := len(group) * len(windows) * g.run.prepared.SeqLen
+		g.out.Tokens += int64(tokens)
+		g.slot.speed = float64(tokens) / took
 	}
-	t.score.Seconds += time.Since(began).Seconds()
-	if len(t.score.Tokens) < len(t.windows) {
-		return nil
+	for _, t := range group {
+		stamp(&t.score)
+		if err := g.run.writeScore(t.score); err != nil {
+			return err
+		}
+		if t.score.Failed != "" {
+			g.out.Failed++
+		} else {
+			g.out.Scored++
+		}
 	}
-	stamp(&t.score)
-	if err := r.writeScore(t.score); err != nil {
-		return err
-	}
-	out.Scored++
 	return nil
+}
+
+// add adds the outcome on some more windows.
+func (t *trial) add(o engine.Outcome, seconds float64) {
+	if o.Err != nil && t.score.Failed == "" {
+		t.score = Score{Digest: t.score.Digest, Windows: t.score.Windows, Failed: o.Err.Error()}
+	}
+	if t.score.Failed != "" {
+		return
+	}
+	for _, s := range o.Windows {
+		t.score.Tokens = append(t.score.Tokens, s.Tokens)
+		t.score.KL = append(t.score.KL, s.KL)
+		t.score.NLL = append(t.score.NLL, s.NLL)
+	}
+	t.score.Seconds += seconds
 }
 
 // fail stores that a trial has no numbers.

@@ -96,36 +96,30 @@ func TestScores(t *testing.T) {
 		for _, c := range text[16*number : 16*number+16] {
 			ids = append(ids, int32(c))
 		}
-		if err := dense(m, r.space); err != nil {
-			t.Fatal(err)
-		}
-		teacher, err := m.Teach(context.Background(), [][]int32{ids})
+		teacher, err := m.Teach(context.Background(), [][]int32{ids}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		candidate := engine.Candidate{}
 		for _, line := range r.space.Config(a.Trials[1].Candidate) {
-			weights, err := b.Weights(line[0], line[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := m.Set(line[0], weights); err != nil {
+			if candidate[line[0]], err = bankLevel(b, line[0], line[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
-		want, err := m.Score(context.Background(), [][]int32{ids}, teacher, nil)
-		if err != nil || got.KL[i] != want[0].KL || got.NLL[i] != want[0].NLL || got.Tokens[i] != 15 || !(got.KL[i] > 0) {
+		outcomes, err := m.Score(context.Background(), [][]int32{ids}, teacher, []engine.Candidate{candidate}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := outcomes[0].Windows
+		if got.KL[i] != want[0].KL || got.NLL[i] != want[0].NLL || got.Tokens[i] != 15 || !(got.KL[i] > 0) {
 			t.Errorf("window %d: KL %v NLL %v, want %+v, %v", number, got.KL[i], got.NLL[i], want, err)
 		}
 	}
 }
 
-func dense(m *engine.Model, s *search.Space) error {
-	for _, u := range s.Units {
-		if err := m.Restore(u.Name); err != nil {
-			return err
-		}
-	}
-	return nil
+func bankLevel(b *bank.Bank, unit, level string) (engine.Level, error) {
+	w, err := b.Weights(unit, level)
+	return engine.Level{Name: level, Weights: w}, err
 }
 
 // TestNotFinite holds that a level that makes the output overflow makes a candidate fail, and not the run.
@@ -231,19 +225,32 @@ func TestBadAsk(t *testing.T) {
 	}
 }
 
-// TestPut holds a slot, switched from one configuration to another, to a fresh one.
-func TestPut(t *testing.T) {
-	model := tiny(t)
-	w := NewWorkbench(Options{Slots: 2, Threads: 1})
-	defer w.Close()
+// TestSlot holds what a slot makes of configurations, all at once and one by one, to a fresh one.
+func TestSlot(t *testing.T) {
+	key := modelKey{ref: tiny(t)}
 	window := [][]int32{{104, 101, 108, 108, 111, 32, 119, 111, 114, 108, 100}}
-	score := func(s *slot) float64 {
+	score := func(s *slot, configs ...map[string]string) (nll []float64) {
 		t.Helper()
-		scores, err := s.model.Score(context.Background(), window, nil, nil)
+		candidates, err := s.candidates(configs, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return scores[0].NLL
+		outcomes, err := s.model.Score(context.Background(), window, nil, candidates, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range outcomes {
+			nll = append(nll, o.Windows[0].NLL)
+		}
+		return nll
+	}
+	get := func(w *Workbench) *slot {
+		t.Helper()
+		s, err := w.models.acquire(context.Background(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
 	}
 	configs := []map[string]string{
 		{},
@@ -256,39 +263,30 @@ func TestPut(t *testing.T) {
 	}
 	var want []float64
 	for _, c := range configs {
-		fresh := NewWorkbench(Options{Threads: 1})
-		s, err := fresh.models.acquire(context.Background(), model, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.put(c, nil); err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, score(s))
+		fresh := NewWorkbench(Options{Threads: 1, Cache: -1})
+		s := get(fresh)
+		want = append(want, score(s, c)...)
 		fresh.models.release(s)
 		fresh.Close()
 	}
 	if want[1] != want[2] || want[0] == want[1] || want[5] != want[6] {
 		t.Errorf("scores %v: a dropped sub-block hides its modules, and a dropped last module is a dropped sub-block", want)
 	}
-	s, err := w.models.acquire(context.Background(), model, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := NewWorkbench(Options{Threads: 1})
+	defer w.Close()
+	s := get(w)
 	defer w.models.release(s)
-	for from := range configs {
-		for to := range configs {
-			for _, i := range []int{from, to} {
-				if err := s.put(configs[i], nil); err != nil {
-					t.Fatal(err)
-				}
-				if got := score(s); got != want[i] {
-					t.Errorf("%v after %v scores %v, want %v", configs[i], configs[from], got, want[i])
-				}
+	for range 2 {
+		if got := score(s, configs...); !slices.Equal(got, want) {
+			t.Errorf("all at once: %v, want %v", got, want)
+		}
+		for i, c := range configs {
+			if got := score(s, c); got[0] != want[i] {
+				t.Errorf("%v scores %v, want %v", c, got[0], want[i])
 			}
 		}
 	}
-	if err := s.put(map[string]string{"model.layers.0.mlp.up_proj": "gptq-3b-g16"}, nil); err == nil || !errors.Is(err, ErrJob) {
+	if _, err := s.candidates([]map[string]string{{"model.layers.0.mlp.up_proj": "gptq-3b-g16"}}, nil); err == nil || !errors.Is(err, ErrJob) {
 		t.Errorf("a level from a bank, without a bank: %v", err)
 	}
 }
@@ -300,7 +298,7 @@ func TestModels(t *testing.T) {
 	defer w.Close()
 	get := func(ref string) *slot {
 		t.Helper()
-		s, err := w.models.acquire(context.Background(), ref, "")
+		s, err := w.models.acquire(context.Background(), modelKey{ref: ref})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -309,7 +307,7 @@ func TestModels(t *testing.T) {
 	one, two := get(a), get(a)
 	full, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := w.models.acquire(full, a, ""); !errors.Is(err, context.Canceled) {
+	if _, err := w.models.acquire(full, modelKey{ref: a}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a third slot of two: %v", err)
 	}
 	w.models.release(one)
@@ -332,7 +330,7 @@ func TestModels(t *testing.T) {
 	if n := len(w.models.checkpoints); n != 1 {
 		t.Errorf("%d open model files, want 1", n)
 	}
-	if _, err := NewWorkbench(Options{}).models.acquire(context.Background(), a, "0123456789abcdef"); !errors.Is(err, ErrChanged) {
+	if _, err := NewWorkbench(Options{}).models.acquire(context.Background(), modelKey{ref: a, digest: "0123456789abcdef"}); !errors.Is(err, ErrChanged) {
 		t.Errorf("a model of another digest: %v", err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/paretopress/paretopress/bank"
+	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
@@ -63,6 +64,20 @@ type run struct {
 	job      workflows.Job
 	prepared prepared
 	space    *search.Space
+}
+
+// modelKey is the model that the run's slots hold.
+func (r *run) modelKey() modelKey {
+	return modelKey{ref: r.job.Model, digest: r.prepared.Model, numerics: numericsOf(r.prepared.Numerics)}
+}
+
+// numericsOf is the engine's word for validated numerics.
+func numericsOf(name string) engine.Numerics {
+	n, err := engine.ParseNumerics(name)
+	if err != nil {
+		panic("evalworker: a validated job has numerics " + name)
+	}
+	return n
 }
 
 // openRun reads what [Prepare] wrote.

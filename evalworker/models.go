@@ -1,24 +1,21 @@
 package evalworker
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
 )
 
-// models holds the models that a worker keeps loaded: one a slot, with the units of the candidate that
-// it ran last in place.
+// models holds the models that a worker keeps loaded: one a slot.
 type models struct {
 	free    chan struct{} // a token for each slot that is not in use
 	threads int           // of a slot
+	cache   int64         // bytes that a slot may keep, beyond what it needs
 
 	mu          sync.Mutex
 	idle        []*slot // most recently used last
@@ -33,15 +30,24 @@ type checkpoint struct {
 	users  int
 }
 
-// slot is a loaded model and what is in place in it.
-type slot struct {
-	checkpoint *checkpoint
-	model      *engine.Model
-	levels     map[string]string // units that are not dense
+// modelKey says which model a slot is to hold.
+type modelKey struct {
+	ref      string
+	digest   string // of the model; as the slot holds it never empty
+	numerics engine.Numerics
 }
 
-func newModels(slots, threads int) *models {
-	m := &models{free: make(chan struct{}, slots), threads: max(1, threads/slots), checkpoints: map[string]*checkpoint{}}
+// slot is a loaded model.
+type slot struct {
+	key        modelKey
+	checkpoint *checkpoint
+	model      *engine.Model
+	levels     map[string]engine.Level // that the last candidates had, by unit and name
+	speed      float64                 // tokens a second of late, 0 if not known
+}
+
+func newModels(slots, threads int, cache int64) *models {
+	m := &models{free: make(chan struct{}, slots), threads: max(1, threads/slots), cache: cache / int64(slots), checkpoints: map[string]*checkpoint{}}
 	for range slots {
 		m.free <- struct{}{}
 	}
@@ -51,15 +57,15 @@ func newModels(slots, threads int) *models {
 // defaultThreads is the number of threads that Go runs at a time.
 func defaultThreads() int { return runtime.GOMAXPROCS(0) }
 
-// acquire waits for a slot and returns it with the model ref loaded, whose digest must be want unless
-// that is empty. The caller releases it.
-func (m *models) acquire(ctx context.Context, ref, want string) (*slot, error) {
+// acquire waits for a slot and returns it with the model of a key loaded. An empty digest stands for whatever
+// is there. The caller releases it.
+func (m *models) acquire(ctx context.Context, key modelKey) (*slot, error) {
 	select {
 	case <-m.free:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	s, err := m.load(ref, want)
+	s, err := m.load(key)
 	if err != nil {
 		m.free <- struct{}{}
 	}
@@ -67,11 +73,11 @@ func (m *models) acquire(ctx context.Context, ref, want string) (*slot, error) {
 }
 
 // load returns an idle slot that has the model, or loads it in the place of the one idle longest.
-func (m *models) load(ref, want string) (*slot, error) {
+func (m *models) load(key modelKey) (*slot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, s := range slices.Backward(m.idle) {
-		if s.checkpoint.ref == ref && (want == "" || s.checkpoint.digest == want) {
+		if have := s.key; have == key || key.digest == "" && have == (modelKey{key.ref, have.digest, key.numerics}) {
 			m.idle = slices.Delete(m.idle, i, i+1)
 			return s, nil
 		}
@@ -81,17 +87,18 @@ func (m *models) load(ref, want string) (*slot, error) {
 		m.unload(m.idle[0])
 		m.idle = m.idle[1:]
 	}
-	ck, err := m.open(ref, want)
+	ck, err := m.open(key.ref, key.digest)
 	if err != nil {
 		return nil, err
 	}
-	model, err := engine.Load(ck.Checkpoint, engine.Options{Threads: m.threads})
+	model, err := engine.Load(ck.Checkpoint, engine.Options{Threads: m.threads, Numerics: key.numerics, Cache: m.cache})
 	if err != nil {
 		m.closeUnused(ck)
 		return nil, err
 	}
 	ck.users++
-	return &slot{ck, model, map[string]string{}}, nil
+	key.digest = ck.digest
+	return &slot{key: key, checkpoint: ck, model: model, levels: map[string]engine.Level{}}, nil
 }
 
 // open returns the checkpoint of ref. m.mu is held.
@@ -159,110 +166,57 @@ func (m *models) close() {
 	m.idle = nil
 }
 
-// dense restores every unit.
-func (s *slot) dense() error { return s.put(nil, nil) }
-
-// put brings the model to the given levels; units that are not named are dense. Only what differs from
-// what is in place is touched. b may be nil if no level needs a bank. After an error the slot is in a
-// state between the two, which the next put starts from.
-func (s *slot) put(levels map[string]string, b *bank.Bank) error {
-	var changed []string
-	for unit, level := range levels {
-		if level != LevelDense && s.levels[unit] != level {
-			changed = append(changed, unit)
-		}
-	}
-	for unit := range s.levels {
-		if level := levels[unit]; level == "" || level == LevelDense {
-			changed = append(changed, unit)
-		}
-	}
-	// A sub-block comes before its modules: restoring it makes them dense.
-	slices.SortFunc(changed, func(a, b string) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
-	})
-	for at := 0; at < len(changed); at++ {
-		unit := changed[at]
-		level := levels[unit]
-		switch {
-		case level != "" && level != LevelDense:
-			if err := s.set(unit, level, b); err != nil {
-				return err
+// candidates makes what the engine scores of the levels of some candidates; units that are not named are
+// dense. b may be nil if no level needs a bank. What is made on the fly is kept until the next call.
+func (s *slot) candidates(all []map[string]string, b *bank.Bank) ([]engine.Candidate, error) {
+	used := map[string]engine.Level{}
+	candidates := make([]engine.Candidate, len(all))
+	for i, levels := range all {
+		candidates[i] = engine.Candidate{}
+		for unit, name := range levels {
+			if name == LevelDense {
+				continue
 			}
-			s.levels[unit] = level
-		case s.levels[unit] == "": // its sub-block took it along
-		default:
-			if err := s.model.Restore(unit); err != nil {
-				return err
-			}
-			delete(s.levels, unit)
-			for _, inner := range slices.Sorted(maps.Keys(s.levels)) {
-				if strings.HasPrefix(inner, unit+".") {
-					delete(s.levels, inner)
-					if level := levels[inner]; level != "" && !slices.Contains(changed, inner) {
-						changed = append(changed, inner)
-					}
+			key := unit + " " + name
+			level, ok := used[key]
+			if !ok {
+				var err error
+				if level, err = s.level(unit, name, b); err != nil {
+					return nil, err
 				}
+				used[key] = level
 			}
+			candidates[i][unit] = level
 		}
 	}
-	return nil
+	s.levels = used
+	return candidates, nil
 }
 
-func rank(unit string) int {
-	if isSubBlock(unit) {
-		return 0
-	}
-	return 1
-}
-
-// set puts one level in place.
-func (s *slot) set(unit, level string, b *bank.Bank) error {
-	l, err := ParseLevel(level)
+// level is a level of a unit as the engine takes it. Levels of different banks have different names.
+func (s *slot) level(unit, name string, b *bank.Bank) (engine.Level, error) {
+	l, err := ParseLevel(name)
 	if err != nil {
-		return mark(ErrCandidate, err)
+		return engine.Level{}, mark(ErrCandidate, err)
 	}
-	if l.drop() {
-		return s.dropUnit(unit)
-	}
-	w, err := s.weights(unit, l, b)
-	if err != nil {
-		return err
-	}
-	return s.model.Set(unit, w)
-}
-
-// dropUnit drops a sub-block, or a linear module by itself: its output is 0.
-func (s *slot) dropUnit(unit string) error {
-	if isSubBlock(unit) {
-		return s.model.Drop(unit)
-	}
-	w, err := engine.Dense(s.checkpoint.Checkpoint, unit)
-	if err != nil {
-		return err
-	}
-	rows, cols := w.Shape()
-	return s.model.Set(unit, zeros{rows, cols})
-}
-
-// zeros is a matrix of zeros.
-type zeros struct{ rows, cols int }
-
-func (z zeros) Shape() (rows, cols int)                { return z.rows, z.cols }
-func (z zeros) DecodeRows(first, n int, dst []float32) { clear(dst[:n*z.cols]) }
-
-// weights returns a level of a module: from the bank, or made on the fly if it needs no calibration.
-func (s *slot) weights(unit string, l Level, b *bank.Bank) (engine.Weights, error) {
-	if l.NeedsCalibration() {
+	switch {
+	case l.drop():
+		return engine.Level{Name: name}, nil
+	case l.NeedsCalibration():
 		if b == nil {
-			return nil, jobErrorf("level %s of %s needs calibration and so a bank: give --bank", l.Name, unit)
+			return engine.Level{}, jobErrorf("level %s of %s needs calibration and so a bank: give --bank", name, unit)
 		}
-		return b.Weights(unit, l.Name)
+		w, err := b.Weights(unit, name)
+		return engine.Level{Name: name + " " + b.Header().ID(), Weights: w}, err
+	}
+	if made, ok := s.levels[unit+" "+name]; ok {
+		return made, nil
 	}
 	dense, err := engine.Dense(s.checkpoint.Checkpoint, unit)
 	if err != nil {
-		return nil, err
+		return engine.Level{}, err
 	}
 	w, rows, cols := decode(dense)
-	return l.build(w, rows, cols, nil)
+	packed, err := l.build(w, rows, cols, nil)
+	return engine.Level{Name: name, Weights: packed}, err
 }

@@ -38,7 +38,7 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		return out, err
 	}
 	report(workflows.Progress{Total: 1, Unit: "files", Note: "opening " + job.Model})
-	s, err := w.models.acquire(ctx, job.Model, job.ModelDigest)
+	s, err := w.models.acquire(ctx, modelKey{ref: job.Model, digest: job.ModelDigest, numerics: numericsOf(job.Numerics)})
 	if err != nil {
 		return out, err
 	}

@@ -100,7 +100,8 @@ func TestSameFront(t *testing.T) {
 					if old != nil {
 						old.Close()
 					}
-					old = NewWorkbench(Options{Threads: 1, TeacherBytes: 1})
+					old = NewWorkbench(Options{Threads: 1, Cache: -1})
+					old.teachers.limit = 1
 					return old
 				}
 				steps(t, folder, bench, func(ask string, batches [][2]int) {

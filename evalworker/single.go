@@ -1,6 +1,7 @@
 package evalworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type SingleInput struct {
 	Bank       string // folder of a bank, for levels that need calibration
 	SeqLen     int    // tokens a window
 	MaxWindows int    // of the text to use, 0 for all
+	Numerics   string // exact or fast; empty: exact
 }
 
 // SingleResult is how one model did on a text.
@@ -38,7 +40,7 @@ type SingleResult struct {
 // Single scores one model on a whole text, without a run folder.
 func (w *Workbench) Single(ctx context.Context, in SingleInput, report Reporter) (SingleResult, error) {
 	var out SingleResult
-	s, err := w.models.acquire(ctx, in.Model, "")
+	s, err := w.models.acquire(ctx, modelKey{ref: in.Model, numerics: numericsOf(cmp.Or(in.Numerics, workflows.NumericsExact))})
 	if err != nil {
 		return out, err
 	}
@@ -90,39 +92,38 @@ func (w *Workbench) Single(ctx context.Context, in SingleInput, report Reporter)
 // predictions have room for; without KL these are not needed.
 func (w *Workbench) scoreAll(ctx context.Context, s *slot, windows Windows, levels map[string]string, b *bank.Bank, kl bool, report Reporter) (Score, error) {
 	var score Score
+	candidates, err := s.candidates([]map[string]string{levels}, b)
+	if err != nil {
+		return score, err
+	}
 	n := windows.Len()
 	if kl {
-		n = max(1, int(w.teachers.limit/teacherBytes(s.model.Config(), len(windows.Tokens[0]))))
+		n = w.teachers.room(s, len(windows.Tokens[0]))
 	}
 	progress := workflows.Progress{Total: int64(windows.Len()), Unit: "windows"}
 	for chunk := range slices.Chunk(windows.Tokens, n) {
 		var teacher *engine.Teacher
 		if kl {
 			progress.Note = "dense model"
-			report(progress)
-			if err := s.dense(); err != nil {
+			if teacher, err = s.model.Teach(ctx, chunk, func(int) { report(progress) }); err != nil {
 				return score, err
 			}
-			var err error
-			if teacher, err = s.model.Teach(ctx, chunk); err != nil {
-				return score, err
-			}
-		}
-		if err := s.put(levels, b); err != nil {
-			return score, err
 		}
 		progress.Note = ""
 		first := progress.Done
 		began := time.Now()
-		scores, err := s.model.Score(ctx, chunk, teacher, func(done int) {
+		outcomes, err := s.model.Score(ctx, chunk, teacher, candidates, func(done int) {
 			progress.Done = first + int64(done)
 			report(progress)
 		})
+		if err == nil {
+			err = outcomes[0].Err
+		}
 		if err != nil {
 			return score, err
 		}
 		score.Seconds += time.Since(began).Seconds()
-		for _, x := range scores {
+		for _, x := range outcomes[0].Windows {
 			score.Tokens, score.KL, score.NLL = append(score.Tokens, x.Tokens), append(score.KL, x.KL), append(score.NLL, x.NLL)
 		}
 	}

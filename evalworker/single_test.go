@@ -39,7 +39,8 @@ func TestSingle(t *testing.T) {
 	if err != nil || !(worse.KL.Value > 0) || worse.Bytes >= plain.Bytes || worse.Bits >= 16 {
 		t.Errorf("compressed: %+v, %v", worse, err)
 	}
-	small := NewWorkbench(Options{Threads: 1, TeacherBytes: 1})
+	small := NewWorkbench(Options{Threads: 1, Cache: -1})
+	small.teachers.limit = 1
 	defer small.Close()
 	again, err := small.Single(context.Background(), in, quiet)
 	if err != nil || again.NLL != worse.NLL || *again.KL != *worse.KL {

@@ -3,6 +3,7 @@ package evalworker
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/paretopress/paretopress/engine"
 )
@@ -31,21 +32,21 @@ func newTeachers(limit int64) *teachers {
 	return t
 }
 
-// teacherBytes is what the teacher of one window of seqLen tokens takes; see [engine.Teacher].
-func teacherBytes(c engine.Config, seqLen int) int64 {
-	return int64(4*c.Hidden+8) * int64(seqLen)
+// room is the number of windows of seqLen tokens whose teachers are kept at a time, at least one.
+func (t *teachers) room(s *slot, seqLen int) int {
+	return max(1, int(t.limit/s.model.TeacherBytes(seqLen)))
 }
 
-// get returns the teachers of windows for the model of a slot, in order. If any is missing it restores
-// the model to compute it. progress is called for each window that is computed.
-func (t *teachers) get(ctx context.Context, s *slot, windows [][]int32, progress func()) ([]*engine.Teacher, error) {
+// get returns the teacher of windows for the model of a slot. What of it is missing is computed.
+// progress is called now and then meanwhile.
+func (t *teachers) get(ctx context.Context, s *slot, windows [][]int32, progress func()) (*engine.Teacher, error) {
 	keys := make([]string, len(windows))
 	for i, w := range windows {
-		keys[i] = s.checkpoint.digest + digest(Windows{Tokens: [][]int32{w}}.encode())
+		keys[i] = s.key.digest + s.model.Numerics().String() + digest(Windows{Tokens: [][]int32{w}}.encode())
 	}
 	found := make([]*engine.Teacher, len(windows))
 	if t.find(keys, found) {
-		return found, nil
+		return engine.Join(found...), nil
 	}
 	// One at a time: another slot is likely to be after the same windows.
 	select {
@@ -55,24 +56,27 @@ func (t *teachers) get(ctx context.Context, s *slot, windows [][]int32, progress
 	}
 	defer func() { t.busy <- struct{}{} }()
 	if t.find(keys, found) {
-		return found, nil
+		return engine.Join(found...), nil
 	}
-	if err := s.dense(); err != nil {
+	var missing [][]int32
+	for i, w := range windows {
+		if found[i] == nil {
+			missing = append(missing, w)
+		}
+	}
+	began := time.Now()
+	taught, err := s.model.Teach(ctx, missing, func(int) { progress() })
+	if err != nil {
 		return nil, err
 	}
+	s.speed = float64(len(missing)*len(missing[0])) / time.Since(began).Seconds()
 	for i, w := range windows {
-		if found[i] != nil {
-			continue
+		if found[i] == nil {
+			found[i] = taught.Only(w)
+			t.keep(keys[i], found[i])
 		}
-		teacher, err := s.model.Teach(ctx, [][]int32{w})
-		if err != nil {
-			return nil, err
-		}
-		found[i] = teacher
-		t.keep(keys[i], teacher)
-		progress()
 	}
-	return found, nil
+	return engine.Join(found...), nil
 }
 
 // find fills in the teachers that are kept and reports whether that is all.

@@ -10,9 +10,12 @@ import (
 
 // Options say what a worker may use. Nothing in them has an influence on results.
 type Options struct {
-	Slots        int   // evaluations at a time, each with a loaded model of its own [1]
-	Threads      int   // threads that compute, shared out to the slots [as many as Go runs at a time]
-	TeacherBytes int64 // memory for what the dense model predicts [1 GiB]
+	Slots   int // evaluations at a time, each with a loaded model of its own [1]
+	Threads int // threads that compute, shared out to the slots [as many as Go runs at a time]
+	// Cache is the memory, in bytes, for what saves work when it is needed again: decoded weights, hidden states
+	// that candidates share, what the dense models predict. Negative: as little as possible. [a quarter of
+	// the machine's memory, [DefaultCache]]
+	Cache int64
 }
 
 func (o Options) withDefaults() Options {
@@ -22,11 +25,15 @@ func (o Options) withDefaults() Options {
 	if o.Threads < 1 {
 		o.Threads = defaultThreads()
 	}
-	if o.TeacherBytes < 1 {
-		o.TeacherBytes = 1 << 30
+	if o.Cache == 0 {
+		o.Cache = DefaultCache()
 	}
 	return o
 }
+
+// minTeachers is the least memory for what the dense models predict: windows are scored in lots of which all
+// teachers fit.
+const minTeachers = 64 << 20
 
 // Reporter is told how far a piece of work is. It is called often and must be quick.
 type Reporter func(workflows.Progress)
@@ -48,7 +55,7 @@ type Workbench struct {
 func NewWorkbench(o Options) *Workbench {
 	o = o.withDefaults()
 	return &Workbench{
-		options: o, models: newModels(o.Slots, o.Threads), teachers: newTeachers(o.TeacherBytes),
+		options: o, models: newModels(o.Slots, o.Threads, max(0, o.Cache/4*3)), teachers: newTeachers(max(minTeachers, o.Cache/4)),
 		banks: map[string]*bank.Bank{}, histories: map[string]*history{},
 	}
 }

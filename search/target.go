@@ -45,12 +45,7 @@ func ParseTarget(s string) (Target, error) {
 	case TargetBits:
 		high = 64
 	case TargetSize:
-		for _, u := range sizeUnits {
-			if rest, ok := strings.CutSuffix(value, u.suffix); ok {
-				value, scale = strings.TrimSpace(rest), u.bytes
-				break
-			}
-		}
+		value, scale = cutUnit(value)
 		low, high = 1, 1<<60
 	default:
 		return Target{}, fmt.Errorf("search: target %q is of unknown kind %q, want sparsity, bpw, drop or size", s, kind)
@@ -64,6 +59,26 @@ func ParseTarget(s string) (Target, error) {
 		return Target{}, fmt.Errorf("search: target %q is not between %g and %g", s, low, high)
 	}
 	return t, nil
+}
+
+// cutUnit takes the unit off a size.
+func cutUnit(size string) (number string, bytes float64) {
+	for _, u := range sizeUnits { // the last is empty
+		if rest, ok := strings.CutSuffix(size, u.suffix); ok {
+			return strings.TrimSpace(rest), u.bytes
+		}
+	}
+	return size, 1
+}
+
+// ParseSize reads a number of bytes, as in size=90MB.
+func ParseSize(s string) (int64, error) {
+	number, unit := cutUnit(s)
+	v, err := strconv.ParseFloat(number, 64)
+	if bytes := v * unit; err == nil && bytes >= 0 && bytes <= 1<<60 {
+		return int64(bytes), nil
+	}
+	return 0, fmt.Errorf("search: %q is no size, want one like 0, 800MB or 2GiB", s)
 }
 
 // String writes t as [ParseTarget] reads it.

@@ -29,8 +29,12 @@ const (
 	SchedulePublished = "published" // EvoPress's: 26 to 184 million tokens
 )
 
-// NumericsExact is the numerics whose results are bit-identical on every CPU.
-const NumericsExact = "exact"
+// Numerics of the evaluations: exact is float32, with results that are bit-identical on every CPU; fast is bfloat16 with sums
+// in float32, bit-identical on one kind of CPU.
+const (
+	NumericsExact = "exact"
+	NumericsFast  = "fast"
+)
 
 // Builtin is the model reference of the small embedded model.
 const Builtin = "builtin"
@@ -51,7 +55,7 @@ type Job struct {
 	Schedule          string  `json:"schedule,omitempty" yaml:"schedule,omitempty"`                         // of evopress: scaled (to the budget) or published (that of the paper, for accelerators)
 	Budget            int64   `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
 	Seed              uint64  `json:"seed" yaml:"seed"`                                                     // of every random choice
-	Numerics          string  `json:"numerics" yaml:"numerics"`                                             // exact
+	Numerics          string  `json:"numerics" yaml:"numerics"`                                             // exact or fast
 	SparsityMethod    string  `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
 	SparsityStep      float64 `json:"sparsity-step,omitempty" yaml:"sparsity-step,omitempty"`               // between two levels: below 1 a share of each module's weights, from 1 on a number of weights that is the same in every module (EvoPress's Δ)
 	QuantMethod       string  `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn
@@ -133,7 +137,7 @@ func (j Job) Validate() error {
 	if j.Schedule == SchedulePublished && (j.Method != MethodEvoPress || j.Target == "") {
 		return fmt.Errorf("--schedule: %s is for method %s with a target", SchedulePublished, MethodEvoPress)
 	}
-	if err := oneOf("--numerics", j.Numerics, NumericsExact); err != nil {
+	if err := oneOf("--numerics", j.Numerics, NumericsExact, NumericsFast); err != nil {
 		return err
 	}
 	if err := oneOf("--space", j.Space, SpaceSparsity, SpaceQuant, SpaceDrop); err != nil {

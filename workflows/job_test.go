@@ -41,7 +41,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--budget":             func(j *Job) { j.Budget = -1 },
 		"--workers":            func(j *Job) { j.Workers = -1 },
 		"--method":             func(j *Job) { j.Method = "magic" },
-		"--numerics":           func(j *Job) { j.Numerics = "fast" },
+		"--numerics":           func(j *Job) { j.Numerics = "float16" },
 		"--space":              func(j *Job) { j.Space = "outer" },
 		"--schedule":           func(j *Job) { j.Schedule = SchedulePublished },
 		"--schedule: \"late":   func(j *Job) { j.Schedule = "late" },

@@ -32,6 +32,7 @@ and space finds it in the data folder (or in --bank) and builds nothing. What is
 	}
 	build.Flags().SortFlags = false
 	jobFlags(build.Flags(), &job)
+	s.cache.flag(build.Flags())
 	for _, unused := range []string{"method", "schedule", "budget", "seed", "name", "held-out-text"} {
 		if err := build.Flags().MarkHidden(unused); err != nil {
 			panic(err) // the flag was defined above
@@ -60,7 +61,7 @@ func (s *session) bankBuild(ctx context.Context, flags *pflag.FlagSet) error {
 	if err := evalworker.WriteJob(folder, job); err != nil {
 		return err
 	}
-	w := evalworker.NewWorkbench(evalworker.Options{Slots: 1})
+	w := evalworker.NewWorkbench(evalworker.Options{Slots: 1, Cache: s.cache.bytes})
 	defer w.Close()
 	p := s.newProgress()
 	defer p.close()

@@ -41,6 +41,7 @@ type session struct {
 	address   string
 	namespace string
 	profile   string
+	cache     cacheMemory
 }
 
 // usageError marks a call that was wrong in itself: exit code 2.

@@ -130,7 +130,7 @@ func (s *session) serve(ctx context.Context, o devserver.Options, slots, threads
 
 // startWorkers starts workers for b in this process.
 func (s *session) startWorkers(b *backend, slots, threads int) error {
-	w, err := evalworker.New(b.client, evalworker.Options{Slots: slots, Threads: threads})
+	w, err := evalworker.New(b.client, evalworker.Options{Slots: slots, Threads: threads, Cache: s.cache.bytes})
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 
 func (s *session) evalCommand() *cobra.Command {
 	in := evalworker.SingleInput{}
-	numerics := workflows.NumericsExact
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "Score a model, or a configuration of it, on a text",
@@ -24,7 +23,7 @@ tokens that do not overlap, without special tokens. With --config it measures a 
 model, and the KL divergence of its predictions from the dense model's. A config file has a "module: level"
 line for each part that is not dense.`,
 		Args: exactly(0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error { return s.eval(cmd.Context(), in, numerics) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.eval(cmd.Context(), in) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -34,7 +33,8 @@ line for each part that is not dense.`,
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
 	f.IntVar(&in.SeqLen, "seq-len", 512, "tokens a window")
 	f.IntVar(&in.MaxWindows, "max-seqs", 0, "windows to score (0: all)")
-	f.StringVar(&numerics, "numerics", numerics, "exact")
+	f.StringVar(&in.Numerics, "numerics", workflows.NumericsExact, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU")
+	s.cache.flag(f)
 	return cmd
 }
 
@@ -54,7 +54,7 @@ type evalReport struct {
 	Kernel        string   `json:"kernel"`
 }
 
-func (s *session) eval(ctx context.Context, in evalworker.SingleInput, numerics string) error {
+func (s *session) eval(ctx context.Context, in evalworker.SingleInput) error {
 	switch {
 	case in.Text == "":
 		return usagef("--text: no text given")
@@ -62,8 +62,8 @@ func (s *session) eval(ctx context.Context, in evalworker.SingleInput, numerics 
 		return usagef("--seq-len: %d, want at least 2 tokens", in.SeqLen)
 	case in.MaxWindows < 0:
 		return usagef("--max-seqs: %d is negative", in.MaxWindows)
-	case numerics != workflows.NumericsExact:
-		return usagef("--numerics: %q is not exact", numerics)
+	case in.Numerics != workflows.NumericsExact && in.Numerics != workflows.NumericsFast:
+		return usagef("--numerics: %q is neither exact nor fast", in.Numerics)
 	case in.Bank != "" && in.Config == "":
 		return usagef("--bank is of no use without --config")
 	}
@@ -75,7 +75,7 @@ func (s *session) eval(ctx context.Context, in evalworker.SingleInput, numerics 
 			return usagef("%s: %w", file.flag, err)
 		}
 	}
-	w := evalworker.NewWorkbench(evalworker.Options{})
+	w := evalworker.NewWorkbench(evalworker.Options{Cache: s.cache.bytes})
 	defer w.Close()
 	p := s.newProgress()
 	res, err := w.Single(ctx, in, func(now workflows.Progress) { p.report("eval", now.Unit, now.Done, now.Total, now.Note) })

@@ -31,7 +31,7 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.StringVar(&j.QuantMethod, "quant-method", j.QuantMethod, "gptq or rtn (default gptq)")
 	f.IntVar(&j.Group, "group", j.Group, "weights that share a scale (default 64)")
 	f.IntSliceVar(&j.Bits, "bits", j.Bits, "bit widths that the quant space may use (default 2,3,4,5,6)")
-	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, bit-identical on every CPU (default exact)")
+	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU (default exact)")
 	f.IntVar(&j.Workers, "workers", j.Workers, "evaluations at once in this process (default 1; no influence on results)")
 	f.StringVar(&j.Bank, "bank", j.Bank, "folder that holds banks (default: banks in the data folder)")
 	f.StringVar(&j.Name, "name", j.Name, "what the run is called (default: the model and the space)")

@@ -57,6 +57,7 @@ Every flag of the job can be a key of a YAML file given with -f; flags on the co
 	f.StringVar(&rf.out, "out", "", "run folder (default: runs/ID in the data folder)")
 	f.BoolVar(&rf.resume, "resume", false, "go on with the run in --out, or with the same job as before")
 	f.BoolVar(&rf.dry, "dry-run", false, "print the job and what it will cost, and do nothing")
+	s.cache.flag(f)
 	f.IntVar(&rf.port, "port", 0, "port of the embedded server (0: a free one)")
 	f.IntVar(&rf.uiPort, "ui-port", 0, "port of the embedded UI (0: a free one)")
 	return cmd

@@ -32,6 +32,7 @@ was stopped or killed they go on when it is started again.`,
 	f.IntVar(&o.Port, "port", defaultPort, "port of the server (0: a free one)")
 	f.IntVar(&o.UIPort, "ui-port", defaultUIPort, "port of the UI (0: a free one)")
 	f.IntVar(&workers, "workers", 1, "evaluations at once in this process (0: none, paretopress worker does them)")
+	s.cache.flag(f)
 	return cmd
 }
 
@@ -72,6 +73,7 @@ func (s *session) workerCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&slots, "workers", 1, "evaluations at once in this process")
 	f.IntVar(&threads, "threads", runtime.GOMAXPROCS(0), "threads, shared by the evaluations")
+	s.cache.flag(f)
 	return cmd
 }
 
