@@ -288,3 +288,15 @@ func matmul13x32AVX512BF16(steps int, a *uint16, lda int, b *uint16, c *float32,
 //
 //go:noescape
 func matmul14x32AVX512BF16(steps int, a *uint16, lda int, b *uint16, c *float32, ldc int, accumulate bool)
+
+// peakAVX512BF16 runs a register-only loop on 12 vectors of 16 numbers, steps >= 1, with x = y = 0.
+//
+//	for range steps {
+//		for i := range s {
+//			s[i] += x[1] * y[1]
+//			s[i] += x[0] * y[0]
+//		}
+//	}
+//
+//go:noescape
+func peakAVX512BF16(steps int)

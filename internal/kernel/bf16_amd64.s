@@ -2711,3 +2711,39 @@ loop:
 	VMOVUPS      Z27, 64(SI)
 	VZEROUPPER
 	RET
+
+// func peakAVX512BF16(steps int)
+// Requires: AVX, AVX512BF16, AVX512F
+TEXT ·peakAVX512BF16(SB), NOSPLIT, $0-8
+	MOVQ   steps+0(FP), AX
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	VPXORQ Z4, Z4, Z4
+	VPXORQ Z5, Z5, Z5
+	VPXORQ Z6, Z6, Z6
+	VPXORQ Z7, Z7, Z7
+	VPXORQ Z8, Z8, Z8
+	VPXORQ Z9, Z9, Z9
+	VPXORQ Z10, Z10, Z10
+	VPXORQ Z11, Z11, Z11
+	VPXORQ Z12, Z12, Z12
+
+loop:
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm0, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm1, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm2, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm3, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe4 // vdpbf16ps zmm4, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xec // vdpbf16ps zmm5, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf4 // vdpbf16ps zmm6, zmm12, zmm12
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfc // vdpbf16ps zmm7, zmm12, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc4 // vdpbf16ps zmm8, zmm12, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcc // vdpbf16ps zmm9, zmm12, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd4 // vdpbf16ps zmm10, zmm12, zmm12
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdc // vdpbf16ps zmm11, zmm12, zmm12
+	DECQ AX
+	JNZ  loop
+	VZEROUPPER
+	RET

@@ -36,6 +36,7 @@ func bf16(g *gen) {
 	for rows := 1; rows <= rowsAVX512; rows++ {
 		g.matmulBF16Tile(rows)
 	}
+	g.peakBF16()
 }
 
 // roundBF16 generates the rounding by integers, in blocks of 16: VCVTNEPS2BF16 would flush denormals.
@@ -236,5 +237,29 @@ func (g *gen) matmulBF16Tile(rows int) {
 			g.ADDQ(ldc, c)
 		}
 	}
+	g.end()
+}
+
+// peakBF16 generates the register-only loop of AVX512-BF16.
+func (g *gen) peakBF16() {
+	g.function(avx512bf16, "peak", "func(steps int)", `runs a register-only loop on 12 vectors of 16 numbers, steps >= 1, with x = y = 0.
+
+	for range steps {
+		for i := range s {
+			s[i] += x[1] * y[1]
+			s[i] += x[0] * y[0]
+		}
+	}`)
+	steps := g.argument("steps")
+	for n := range peakSums + 1 {
+		x := reg.Vector.Lookup(reg.Index(n), reg.S512)
+		g.VPXORQ(x, x, x)
+	}
+	g.Label("loop")
+	for n := range peakSums {
+		g.emit("AVX512BF16", vdpbf16ps(n, peakSums, peakSums))
+	}
+	g.DECQ(steps)
+	g.JNZ(operand.LabelRef("loop"))
 	g.end()
 }
