@@ -48,9 +48,13 @@ golden: peers ## the scores of SmolLM2 in engine/testdata, anew by transformers 
 
 speed: peers ## the forward pass beside PyTorch's, in alternating rounds (PARETOPRESS_SMOLLM2 names the .gguf file)
 	$(GO) test -c -o .venv/engine.test ./engine
-	.venv/bin/python bench/peers/time_forward.py --model "$(PARETOPRESS_SMOLLM2)" --engine .venv/engine.test --threads 2 --rounds 4
+	.venv/bin/python bench/peers/time_forward.py --model "$(PARETOPRESS_SMOLLM2)" --engine .venv/engine.test
+
+speed-matmul: peers ## matrix products beside PyTorch's on one thread, in alternating rounds
+	$(GO) test -c -o .venv/kernel.test ./internal/kernel
+	.venv/bin/python bench/peers/time_matmul.py --kernel .venv/kernel.test
 
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed ci
+.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul ci
