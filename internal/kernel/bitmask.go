@@ -72,12 +72,7 @@ func NewBitmask(rows, cols int, bf16 bool, mask, values []byte) (*Bitmask, error
 		if row[stride-1]>>(uint(cols-1)&7)>>1 != 0 {
 			return nil, fmt.Errorf("kernel: bitmask has a bit set after the %d columns of row %d", cols, i)
 		}
-		for ; len(row) >= 8; row = row[8:] {
-			nnz += bits.OnesCount64(binary.LittleEndian.Uint64(row))
-		}
-		for _, m := range row {
-			nnz += bits.OnesCount8(m)
-		}
+		nnz += countBits(row)
 	}
 	b.starts[rows] = nnz
 	if len(values) != 2*nnz {
@@ -93,6 +88,18 @@ func NewBitmask(rows, cols int, bf16 bool, mask, values []byte) (*Bitmask, error
 		}
 	}
 	return b, nil
+}
+
+// countBits is the number of bits set.
+func countBits(mask []byte) int {
+	n := 0
+	for ; len(mask) >= 8; mask = mask[8:] {
+		n += bits.OnesCount64(binary.LittleEndian.Uint64(mask))
+	}
+	for _, m := range mask {
+		n += bits.OnesCount8(m)
+	}
+	return n
 }
 
 // Shape returns the numbers of rows and columns.
@@ -130,33 +137,42 @@ func valueType(bf16 bool) string {
 
 // DecodeRows writes the n rows from row first on to dst, row-major.
 func (b *Bitmask) DecodeRows(first, n int, dst []float32) {
+	v := current()
 	for i := first; i < first+n; i++ {
 		row := dst[(i-first)*b.cols:][:b.cols]
-		clear(row)
 		mask := b.mask[i*b.stride : (i+1)*b.stride]
-		values := b.values[2*b.starts[i] : 2*b.starts[i+1]]
-		for j := 0; len(mask) > 0; j += 64 {
-			var m uint64
-			if len(mask) >= 8 {
-				m, mask = binary.LittleEndian.Uint64(mask), mask[8:]
-			} else {
-				for k, x := range mask {
-					m |= uint64(x) << (8 * k)
-				}
-				mask = nil
-			}
-			n := bits.OnesCount64(m)
-			if j+64 <= b.cols && len(values) >= 128 {
-				scatter((*[64]float32)(row[j:]), m, (*[128]byte)(values), b.bf16)
-			} else {
-				var out [64]float32
-				var in [128]byte
-				copy(in[:], values)
-				scatter(&out, m, &in, b.bf16)
-				copy(row[j:], out[:])
-			}
-			values = values[2*n:]
+		done := lanes * expand(v, row, mask, b.values[2*b.starts[i]:], b.starts[i+1]-b.starts[i], b.bf16)
+		if done < len(row) {
+			skip := b.starts[i] + countBits(mask[:done/8])
+			b.decode(row[done:], mask[done/8:], b.values[2*skip:2*b.starts[i+1]])
 		}
+	}
+}
+
+// decode writes the columns of a row, or the last ones of a row, to dst.
+func (b *Bitmask) decode(dst []float32, mask, values []byte) {
+	clear(dst)
+	for j := 0; len(mask) > 0; j += 64 {
+		var m uint64
+		if len(mask) >= 8 {
+			m, mask = binary.LittleEndian.Uint64(mask), mask[8:]
+		} else {
+			for k, x := range mask {
+				m |= uint64(x) << (8 * k)
+			}
+			mask = nil
+		}
+		n := bits.OnesCount64(m)
+		if j+64 <= len(dst) && len(values) >= 128 {
+			scatter((*[64]float32)(dst[j:]), m, (*[128]byte)(values), b.bf16)
+		} else {
+			var out [64]float32
+			var in [128]byte
+			copy(in[:], values)
+			scatter(&out, m, &in, b.bf16)
+			copy(dst[j:], out[:])
+		}
+		values = values[2*n:]
 	}
 }
 

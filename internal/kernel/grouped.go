@@ -200,27 +200,58 @@ func (g *Grouped) Parts() []Part {
 	return parts
 }
 
+// grid is the set of values of a group: scale · (code - zero).
+type grid struct {
+	scale float32
+	zero  int32
+}
+
 // DecodeRows writes the n rows from row first on to dst, row-major.
 func (g *Grouped) DecodeRows(first, n int, dst []float32) {
-	b := g.layout.Bits
-	zero := int32(1) << (b - 1)
+	v := current()
 	for i := first; i < first+n; i++ {
-		row := dst[(i-first)*g.cols:][:g.cols]
 		// The codes may be read past the end of their row, where there are more.
-		codes := g.codes[i*g.stride:]
-		for k := range g.groups {
-			if !g.layout.Symmetric {
-				zero = codeAt(g.zeros, i*g.groups+k, b)
+		g.decodeRow(v, i, dst[(i-first)*g.cols:][:g.cols], g.codes[i*g.stride:])
+	}
+}
+
+func (g *Grouped) decodeRow(v variant, i int, row []float32, codes []byte) {
+	var buf [32]grid
+	whole := 0 // groups that whole blocks make up, a whole number of bytes each
+	if g.span%lanes == 0 {
+		whole = g.cols / g.span
+	}
+	for k := 0; k < g.groups; {
+		from := k * g.span
+		grids := buf[:1]
+		if k < whole {
+			grids = buf[:min(len(buf), whole-k)]
+		}
+		g.grids(grids, i*g.groups+k)
+		if k >= whole || !decodeGroups(v, row[from:], codes[from/8*g.layout.Bits:], g.layout.Bits, grids, g.span/lanes) {
+			for j, at := range grids {
+				from := from + j*g.span
+				decodeGroup(row[from:min(from+g.span, g.cols)], codes, from, g.layout.Bits, at)
 			}
-			scale := DecodeF16(binary.LittleEndian.Uint16(g.scales[2*(i*g.groups+k):]))
-			from := k * g.span
-			decodeGroup(row[from:min(from+g.span, g.cols)], codes, from, b, scale, zero)
+		}
+		k += len(grids)
+	}
+}
+
+// grids reads those of the groups from index first on.
+func (g *Grouped) grids(dst []grid, first int) {
+	b := g.layout.Bits
+	for k := range dst {
+		dst[k] = grid{scale: DecodeF16(binary.LittleEndian.Uint16(g.scales[2*(first+k):])), zero: 1 << (b - 1)}
+		if !g.layout.Symmetric {
+			dst[k].zero = codeAt(g.zeros, first+k, b)
 		}
 	}
 }
 
-// decodeGroup writes scale · (code - zero) for the codes from index first on.
-func decodeGroup(dst []float32, codes []byte, first, b int, scale float32, zero int32) {
+// decodeGroup writes the values of the codes from index first on.
+func decodeGroup(dst []float32, codes []byte, first, b int, at grid) {
+	scale, zero := at.scale, at.zero
 	k := 0
 	if first&7 == 0 { // eight codes are b whole bytes
 		mask := uint64(1)<<b - 1
