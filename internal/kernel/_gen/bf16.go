@@ -51,7 +51,7 @@ func (g *gen) roundBF16(i isa) {
 		}
 	}`)
 	dst, src, blocks := g.argument("dst"), g.argument("src"), g.argument("blocks")
-	one, half, quiet := g.integers(1), g.integers(0x7fff), g.integers(1<<22)
+	one, half, quiet := g.splatInteger(1), g.splatInteger(0x7fff), g.splatInteger(1<<22)
 	g.Label("loop")
 	var rounded vec
 	for h, q := range quiet {
@@ -94,8 +94,8 @@ func (g *gen) roundBF16(i isa) {
 	g.end()
 }
 
-// integers returns a block with every element the integer n.
-func (g *gen) integers(n uint32) vec {
+// splatInteger returns a block with every element the integer n.
+func (g *gen) splatInteger(n uint32) vec {
 	r, v := g.GP32(), g.vec()
 	g.MOVL(operand.U32(n), r)
 	for _, x := range v {

@@ -78,18 +78,24 @@ func tilezero(tmm int) code {
 	return code{append(vex(0, 0, 0, ppF2), 0x49, modRM(modReg, tmm, 0)), fmt.Sprintf("tilezero tmm%d", tmm)}
 }
 
-// tileloadd is TILELOADD tmm, sibmem, rows at base + r·stride: VEX.128.F2.0F38.W0 4B /r.
-func tileloadd(tmm int, base, stride reg.GPPhysical) code {
-	b, s := number(base), number(stride)
-	c := append(vex(s, b, 0, ppF2), 0x4b, modRM(0, tmm, rmSIB), sib(s, b))
-	return code{c, fmt.Sprintf("tileloadd tmm%d, [%s+%s*1]", tmm, name(base), name(stride))}
+// tileloadd is TILELOADD tmm, sibmem, row r at base + r·stride + disp: VEX.128.F2.0F38.W0 4B /r.
+func tileloadd(tmm int, base, stride reg.GPPhysical, disp int8) code {
+	bytes, address := sibmem(ppF2, tmm, base, stride, disp)
+	return code{bytes, fmt.Sprintf("tileloadd tmm%d, %s", tmm, address)}
 }
 
 // tilestored is TILESTORED sibmem, tmm: VEX.128.F3.0F38.W0 4B /r.
-func tilestored(base, stride reg.GPPhysical, tmm int) code {
+func tilestored(base, stride reg.GPPhysical, disp int8, tmm int) code {
+	bytes, address := sibmem(ppF3, tmm, base, stride, disp)
+	return code{bytes, fmt.Sprintf("tilestored %s, tmm%d", address, tmm)}
+}
+
+// sibmem is a move of a tile to or from memory, and the text of its address.
+func sibmem(pp byte, tmm int, base, stride reg.GPPhysical, disp int8) (bytes []byte, address string) {
 	b, s := number(base), number(stride)
-	c := append(vex(s, b, 0, ppF3), 0x4b, modRM(0, tmm, rmSIB), sib(s, b))
-	return code{c, fmt.Sprintf("tilestored [%s+%s*1], tmm%d", name(base), name(stride), tmm)}
+	const disp8 = 1 // ModRM.mod
+	return append(vex(s, b, 0, pp), 0x4b, modRM(disp8, tmm, rmSIB), byte(s&7<<3|b&7), byte(disp)),
+		fmt.Sprintf("[%s+%s*1%+#x]", name(base), name(stride), disp)
 }
 
 // tdpbf16ps is TDPBF16PS tmm1, tmm2, tmm3, tmm1 += tmm2 · tmm3: VEX.128.F3.0F38.W0 5C 11:rrr:bbb, vvvv is tmm3.
@@ -97,9 +103,6 @@ func tdpbf16ps(tmm1, tmm2, tmm3 int) code {
 	c := append(vex(0, 0, tmm3, ppF3), 0x5c, modRM(modReg, tmm1, tmm2))
 	return code{c, fmt.Sprintf("tdpbf16ps tmm%d, tmm%d, tmm%d", tmm1, tmm2, tmm3)}
 }
-
-// sib is the SIB byte of base + index.
-func sib(index, base int) byte { return byte(index&7<<3 | base&7) }
 
 // number is a 64-bit register's number in an encoding. As bases, SP, BP, R12 and R13 have encodings of their own, which nothing here needs.
 func number(r reg.GPPhysical) int {

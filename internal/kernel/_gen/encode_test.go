@@ -23,12 +23,12 @@ func TestEncode(t *testing.T) {
 		{tilerelease(), "tilerelease", "c4e27849c0"},
 		{tilezero(0), "tilezero tmm0", "c4e27b49c0"},
 		{tilezero(7), "tilezero tmm7", "c4e27b49f8"},
-		{tileloadd(0, reg.RAX, reg.RCX), "tileloadd tmm0, [rax+rcx*1]", "c4e27b4b0408"},
-		{tileloadd(6, reg.R8, reg.R9), "tileloadd tmm6, [r8+r9*1]", "c4827b4b3408"},
-		{tileloadd(3, reg.RBX, reg.R15), "tileloadd tmm3, [rbx+r15*1]", "c4a27b4b1c3b"},
-		{tileloadd(5, reg.R11, reg.RDX), "tileloadd tmm5, [r11+rdx*1]", "c4c27b4b2c13"},
-		{tilestored(reg.RDI, reg.RSI, 2), "tilestored [rdi+rsi*1], tmm2", "c4e27a4b1437"},
-		{tilestored(reg.R14, reg.R10, 7), "tilestored [r14+r10*1], tmm7", "c4827a4b3c16"},
+		{tileloadd(0, reg.RAX, reg.RCX, 64), "tileloadd tmm0, [rax+rcx*1+0x40]", "c4e27b4b440840"},
+		{tileloadd(6, reg.R8, reg.R9, 0), "tileloadd tmm6, [r8+r9*1+0x0]", "c4827b4b740800"},
+		{tileloadd(3, reg.RBX, reg.R15, 127), "tileloadd tmm3, [rbx+r15*1+0x7f]", "c4a27b4b5c3b7f"},
+		{tileloadd(5, reg.R11, reg.RDX, -128), "tileloadd tmm5, [r11+rdx*1-0x80]", "c4c27b4b6c1380"},
+		{tilestored(reg.RDI, reg.RSI, 0, 2), "tilestored [rdi+rsi*1+0x0], tmm2", "c4e27a4b543700"},
+		{tilestored(reg.R14, reg.R10, 64, 7), "tilestored [r14+r10*1+0x40], tmm7", "c4827a4b7c1640"},
 		{tdpbf16ps(0, 4, 6), "tdpbf16ps tmm0, tmm4, tmm6", "c4e24a5cc4"},
 		{tdpbf16ps(3, 5, 7), "tdpbf16ps tmm3, tmm5, tmm7", "c4e2425cdd"},
 		{tdpbf16ps(1, 2, 3), "tdpbf16ps tmm1, tmm2, tmm3", "c4e2625cca"},
@@ -55,7 +55,7 @@ func TestNoEncoding(t *testing.T) {
 					t.Errorf("%s was encoded", r.Asm())
 				}
 			}()
-			tileloadd(0, r, reg.RAX)
+			tileloadd(0, r, reg.RAX, 0)
 		}()
 	}
 }
