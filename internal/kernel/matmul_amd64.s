@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func matmul1x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul1x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -23,10 +23,13 @@ TEXT ·matmul1x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(SI), Z1
 
 start:
-	MOVQ AX, SI
-	ANDQ $+3, SI
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       BX, SI
+	PREFETCHT0 (SI)
+	PREFETCHT0 64(SI)
+	MOVQ       AX, SI
+	ANDQ       $+3, SI
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (DX), Z2
@@ -76,7 +79,7 @@ done:
 	RET
 
 // func matmul2x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul2x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -99,10 +102,16 @@ TEXT ·matmul2x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R8), Z3
 
 start:
-	MOVQ AX, R8
-	ANDQ $+3, R8
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	MOVQ       AX, R8
+	ANDQ       $+3, R8
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z4
@@ -170,7 +179,7 @@ done:
 	RET
 
 // func matmul3x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul3x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -198,10 +207,19 @@ TEXT ·matmul3x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R8), Z5
 
 start:
-	MOVQ AX, R8
-	ANDQ $+3, R8
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 64(R8)
+	MOVQ       AX, R8
+	ANDQ       $+3, R8
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z6
@@ -287,7 +305,7 @@ done:
 	RET
 
 // func matmul4x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul4x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -322,10 +340,22 @@ TEXT ·matmul4x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R9), Z7
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z8
@@ -431,7 +461,7 @@ done:
 	RET
 
 // func matmul5x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul5x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -471,10 +501,25 @@ TEXT ·matmul5x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R9), Z9
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z10
@@ -598,7 +643,7 @@ done:
 	RET
 
 // func matmul6x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul6x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -643,10 +688,28 @@ TEXT ·matmul6x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R9), Z11
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	PREFETCHT0 64(R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z12
@@ -788,7 +851,7 @@ done:
 	RET
 
 // func matmul7x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul7x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -839,10 +902,31 @@ TEXT ·matmul7x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R10), Z13
 
 start:
-	MOVQ AX, R10
-	ANDQ $+3, R10
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	MOVQ       AX, R10
+	ANDQ       $+3, R10
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z14
@@ -1004,7 +1088,7 @@ done:
 	RET
 
 // func matmul8x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul8x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -1060,10 +1144,34 @@ TEXT ·matmul8x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R10), Z15
 
 start:
-	MOVQ AX, R10
-	ANDQ $+3, R10
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	MOVQ       AX, R10
+	ANDQ       $+3, R10
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z16
@@ -1243,7 +1351,7 @@ done:
 	RET
 
 // func matmul9x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul9x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -1304,10 +1412,37 @@ TEXT ·matmul9x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R10), Z17
 
 start:
-	MOVQ AX, R10
-	ANDQ $+3, R10
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       DI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	MOVQ       AX, R10
+	ANDQ       $+3, R10
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z18
@@ -1505,7 +1640,7 @@ done:
 	RET
 
 // func matmul10x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul10x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -1572,10 +1707,40 @@ TEXT ·matmul10x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R11), Z19
 
 start:
-	MOVQ AX, R11
-	ANDQ $+3, R11
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	MOVQ       AX, R11
+	ANDQ       $+3, R11
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z20
@@ -1793,7 +1958,7 @@ done:
 	RET
 
 // func matmul11x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul11x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -1865,10 +2030,43 @@ TEXT ·matmul11x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R11), Z21
 
 start:
-	MOVQ AX, R11
-	ANDQ $+3, R11
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	MOVQ       AX, R11
+	ANDQ       $+3, R11
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z22
@@ -2104,7 +2302,7 @@ done:
 	RET
 
 // func matmul12x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul12x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -2181,10 +2379,46 @@ TEXT ·matmul12x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R11), Z23
 
 start:
-	MOVQ AX, R11
-	ANDQ $+3, R11
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	ADDQ       DI, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	MOVQ       AX, R11
+	ANDQ       $+3, R11
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z24
@@ -2438,7 +2672,7 @@ done:
 	RET
 
 // func matmul13x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul13x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -2521,10 +2755,49 @@ TEXT ·matmul13x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R12), Z25
 
 start:
-	MOVQ AX, R12
-	ANDQ $+3, R12
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVQ       AX, R12
+	ANDQ       $+3, R12
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z26
@@ -2798,7 +3071,7 @@ done:
 	RET
 
 // func matmul14x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·matmul14x32AVX512(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -2886,10 +3159,52 @@ TEXT ·matmul14x32AVX512(SB), NOSPLIT, $0-49
 	VMOVUPS 64(R12), Z27
 
 start:
-	MOVQ AX, R12
-	ANDQ $+3, R12
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	ADDQ       DI, R12
+	PREFETCHT0 (R12)
+	PREFETCHT0 64(R12)
+	MOVQ       AX, R12
+	ANDQ       $+3, R12
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Z28
@@ -3181,7 +3496,7 @@ done:
 	RET
 
 // func matmul1x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul1x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3199,10 +3514,12 @@ TEXT ·matmul1x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(SI), Y1
 
 start:
-	MOVQ AX, SI
-	ANDQ $+3, SI
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       BX, SI
+	PREFETCHT0 (SI)
+	MOVQ       AX, SI
+	ANDQ       $+3, SI
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (DX), Y2
@@ -3252,7 +3569,7 @@ done:
 	RET
 
 // func matmul2x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul2x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3275,10 +3592,14 @@ TEXT ·matmul2x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(R8), Y3
 
 start:
-	MOVQ AX, R8
-	ANDQ $+3, R8
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R8
+	PREFETCHT0 (R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	MOVQ       AX, R8
+	ANDQ       $+3, R8
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Y4
@@ -3346,7 +3667,7 @@ done:
 	RET
 
 // func matmul3x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul3x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3374,10 +3695,16 @@ TEXT ·matmul3x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(R8), Y5
 
 start:
-	MOVQ AX, R8
-	ANDQ $+3, R8
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R8
+	PREFETCHT0 (R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	MOVQ       AX, R8
+	ANDQ       $+3, R8
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Y6
@@ -3463,7 +3790,7 @@ done:
 	RET
 
 // func matmul4x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul4x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3498,10 +3825,18 @@ TEXT ·matmul4x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(R9), Y7
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Y8
@@ -3607,7 +3942,7 @@ done:
 	RET
 
 // func matmul5x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul5x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3647,10 +3982,20 @@ TEXT ·matmul5x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(R9), Y9
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Y10
@@ -3774,7 +4119,7 @@ done:
 	RET
 
 // func matmul6x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·matmul6x16AVX2(SB), NOSPLIT, $0-49
 	MOVQ    k+0(FP), AX
 	MOVQ    a+8(FP), CX
@@ -3819,10 +4164,22 @@ TEXT ·matmul6x16AVX2(SB), NOSPLIT, $0-49
 	VMOVUPS 32(R9), Y11
 
 start:
-	MOVQ AX, R9
-	ANDQ $+3, R9
-	SHRQ $0x02, AX
-	JZ   tail
+	MOVQ       SI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	ADDQ       DI, R9
+	PREFETCHT0 (R9)
+	MOVQ       AX, R9
+	ANDQ       $+3, R9
+	SHRQ       $0x02, AX
+	JZ         tail
 
 loop:
 	VMOVUPS      (BX), Y12

@@ -45,12 +45,17 @@ func TestMatMul(t *testing.T) {
 	}
 	// Beyond the blocks of rows and columns.
 	shapes = append(shapes, shape{2, 35, blockK + 1}, shape{1, 32, 2*blockK + 3}, shape{blockM + 1, 32, 4}, shape{2*blockM + 5, 1, 3})
+	// Rows of A that are copied, if there are panels enough.
+	shapes = append(shapes, shape{2, copyPanels * PanelWidth, 1024}, shape{blockM + 1, copyPanels * PanelWidth, 1021})
 	eachVariant(t, func(t *testing.T) {
 		r := newSource(3)
 		for _, s := range shapes {
 			for _, accumulate := range []bool{false, true} {
 				for kind, fill := range []func([]float32){func(s []float32) { r.normal(s, 1) }, r.wild} {
 					lda, ldc := s.cols+r.IntN(4), s.rows+r.IntN(4)
+					if s.cols > 1000 {
+						lda = (s.cols + 1023) / 1024 * 1024
+					}
 					a := r.matrix(s.m, s.cols, lda, fill)
 					src := r.matrix(s.rows, s.cols, s.cols, fill)
 					w := NewPanels(s.rows, s.cols)

@@ -72,11 +72,11 @@ func (g *gen) matmulTile(i isa, rows int) {
 	for r := range 2 * rows {
 		g.zero(register(r))
 	}
+	out := g.GP64()
 	accumulate := g.GP8()
 	g.Load(g.Param("accumulate"), accumulate)
 	g.TESTB(accumulate, accumulate)
 	g.JZ(operand.LabelRef("start"))
-	out := g.GP64()
 	g.MOVQ(c, out)
 	for r := range rows {
 		for half := range 2 {
@@ -87,6 +87,16 @@ func (g *gen) matmulTile(i isa, rows int) {
 		}
 	}
 	g.Label("start")
+	// C is needed when the product is done, and its rows are too far apart for the hardware to guess.
+	g.MOVQ(c, out)
+	for r := range rows {
+		for offset := 0; offset < 2*i.bytes; offset += cacheLine {
+			g.PREFETCHT0(at(out, offset))
+		}
+		if r < rows-1 {
+			g.ADDQ(ldc, out)
+		}
+	}
 
 	const unroll = 4
 	step := func(u int) {
@@ -140,5 +150,7 @@ func (g *gen) matmulTile(i isa, rows int) {
 	g.end()
 }
 
-// panelBytes is a step of a panel: 32 float32.
-const panelBytes = 128
+const (
+	panelBytes = 128 // a step of a panel: 32 float32
+	cacheLine  = 64
+)
