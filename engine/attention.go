@@ -113,14 +113,20 @@ func (k *cache) clearValues(window, length int) {
 }
 
 // attention writes the output of one head for a row block to out, whose rows are
-// ld apart. Scores of a tile of queries with all keys they see become
-// probabilities in place.
-func (m *Model) attention(b *batch, layer, head int, r rowBlock, s *scratch, out []float32, ld int) {
-	c, window := m.config, m.layers[layer].window
+// ld apart: head is its place among the queries, kvHead that of its keys and
+// values. Scores of a tile of queries with all keys they see become probabilities
+// in place.
+func (m *Model) attention(b *batch, layer, head, kvHead int, r rowBlock, s *scratch, out []float32, ld int) {
+	window := m.layers[layer].window
 	length := b.kv.length[r.window]
 	s.scores = grow(s.scores, queryRows*pad(length))
 	for q0 := 0; q0 < r.n; q0 += queryRows {
-		t := tileOf(b, head, c, window, r, q0)
+		n := min(queryRows, r.n-q0)
+		first := r.first + q0
+		t := tile{
+			head: head, kvHead: kvHead, headDim: m.config.HeadDim, window: r.window, row: r.row + q0, first: first, n: n,
+			lo: visible(first, window) / panelRows * panelRows, hi: first + n,
+		}
 		lds := pad(t.hi - t.lo)
 		scores := s.scores[:t.n*lds]
 		t.score(b, m.headStride(), scores, lds)
@@ -150,15 +156,6 @@ type tile struct {
 	first, n     int // positions of the queries
 	lo, hi       int // positions of the keys; lo is the first of a panel
 	headDim      int
-}
-
-func tileOf(b *batch, head int, c Config, window int, r rowBlock, q0 int) tile {
-	n := min(queryRows, r.n-q0)
-	first := r.first + q0
-	return tile{
-		head: head, kvHead: head / (c.Heads / c.KVHeads), window: r.window, row: r.row + q0, first: first, n: n,
-		lo: visible(first, window) / panelRows * panelRows, hi: first + n, headDim: c.HeadDim,
-	}
 }
 
 // score computes the products of queries and keys.

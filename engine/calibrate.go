@@ -113,12 +113,12 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	if grams != nil {
 		t = m.tap(b.rows)
 	}
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, r, s, t) }); err != nil {
+	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
 		return err
 	}
 	err := m.each(ctx, b, func(r rowBlock, s *scratch) {
-		m.attend(b, layer, attention, r, s, t)
-		m.feed(b, layer, mlp, r, s, t)
+		m.attend(b, layer, attention, m.allHeads, r, s, t)
+		m.feed(b, layer, mlp, m.config.FFN, r, s, t)
 	})
 	if err != nil || grams == nil {
 		return err

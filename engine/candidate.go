@@ -84,7 +84,7 @@ func (m *Model) plan(c Candidate) (plan, error) {
 				s.choices = append(s.choices, ch)
 				about = append(about, ch.key)
 			}
-			if s.dropped { // what its modules are cannot matter
+			if s.dropped = s.dropped || m.silent(i, sub, s.choices); s.dropped { // what its modules are cannot matter
 				about = append(about[:2], "dropped")
 			}
 			path = sha256.Sum256([]byte(strings.Join(about, "\n")))
@@ -101,6 +101,17 @@ func (m *Model) plan(c Candidate) (plan, error) {
 // subBlock is the name of a layer's attention (0) or MLP (1).
 func subBlock(layer, sub int) string {
 	return fmt.Sprintf("model.layers.%d.%s", layer, [...]string{"self_attn", "mlp"}[sub])
+}
+
+// silent reports whether the output of a sub-block is 0 because a module of it is
+// dropped through which all must pass.
+func (m *Model) silent(layer, sub int, choices []choice) bool {
+	modules := m.layers[layer].modules[sub*roleGate:]
+	dropped := func(i int) bool { return choices[i].weights == nil && modules[i].bias == nil }
+	if sub == 1 {
+		return dropped(0) || dropped(1) || dropped(2)
+	}
+	return dropped(roleO) || dropped(roleV) && modules[roleO].bias == nil
 }
 
 // fits returns an error unless a level's weights have the shape of the module.

@@ -94,17 +94,17 @@ func TestSharedWork(t *testing.T) {
 		}
 		return c
 	}
-	zero := func(c Candidate, module string) Candidate {
-		c[module] = Level{Name: "zero"}
+	with := func(c Candidate, module string) Candidate {
+		c[module] = tiny.level(module)
 		return c
 	}
 	candidates := []Candidate{ // of 3 layers, 6 sub-blocks
-		zero(drop(), "model.layers.2.mlp.up_proj"), // 6
-		zero(drop(), "model.layers.1.mlp.up_proj"), // 3 more
+		with(drop(), "model.layers.2.mlp.up_proj"), // 6
+		with(drop(), "model.layers.1.mlp.up_proj"), // 3 more
 		nil, // 1 more
-		zero(drop("model.layers.0.self_attn"), "model.layers.0.self_attn.q_proj"),          // 5, as one is dropped
-		zero(drop("model.layers.0.self_attn"), "model.layers.2.mlp.gate_proj"),             // 1 more
-		zero(drop("model.layers.2.mlp", "model.layers.2.self_attn"), "model.layers.2.mlp"), // 0 more
+		with(drop("model.layers.0.self_attn"), "model.layers.0.self_attn.q_proj"),                  // 5, as one is dropped
+		with(drop("model.layers.0.self_attn"), "model.layers.2.mlp.gate_proj"),                     // 1 more
+		with(drop("model.layers.2.mlp", "model.layers.2.self_attn"), "model.layers.2.mlp.up_proj"), // 0 more
 	}
 	count := func(cache int64, rounds int) int {
 		m := tiny.open(t, Options{Threads: 1, Cache: cache})

@@ -149,24 +149,31 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 		return nil
 	}
 	m.advanced++
-	ws, err := m.matrices(s.choices)
+	if sub == 1 {
+		channels, choices := m.liveChannels(s.choices)
+		ws, err := m.matrices(choices)
+		if err != nil {
+			return err
+		}
+		defer m.done(ws)
+		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, channels, r, s, nil) })
+	}
+	heads, choices := m.liveHeads(layer, s.choices)
+	ws, err := m.matrices(choices)
 	if err != nil {
 		return err
 	}
 	defer m.done(ws)
-	if sub == 1 {
-		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, r, s, nil) })
-	}
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, r, s, nil) }); err != nil {
+	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, heads, r, s, nil) }); err != nil {
 		return err
 	}
-	return m.each(ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, r, s, nil) })
+	return m.each(ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, heads, r, s, nil) })
 }
 
 // project computes the queries, keys and values of a row block.
-func (m *Model) project(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) project(b *batch, layer int, ws []*panels, heads []int, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	width, kvWidth := len(heads)*c.HeadDim, c.KVHeads*c.HeadDim
 	in := m.normed(b, l.attnNorm, r, s, tap, tapAttention)
 
 	// Exact queries need not be rounded: they are computed where they are read.
@@ -186,7 +193,7 @@ func (m *Model) project(b *batch, layer int, ws []*panels, r rowBlock, s *scratc
 		m.turn(s.k[i*kvWidth:][:kvWidth], l.kNorm, r.first+i)
 		kernel.Scale(row, m.turns.scale)
 		if m.numerics != Exact {
-			for head := range c.Heads {
+			for head := range heads {
 				at := rows{bf16: b.q.bf16[head*m.headStride():], ld: b.q.ld}
 				at.round(r.row+i, row[head*c.HeadDim:][:c.HeadDim])
 			}
@@ -205,13 +212,13 @@ func (m *Model) headStride() int {
 }
 
 // attend adds the output of a layer's attention to the residual stream.
-func (m *Model) attend(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) attend(b *batch, layer int, ws []*panels, heads []int, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	width := c.Heads * c.HeadDim
+	width := len(heads) * c.HeadDim
 	ld := pad(width)
 	s.ctx = grow(s.ctx, blockRows*ld)
-	for head := range c.Heads {
-		m.attention(b, layer, head, r, s, s.ctx[head*c.HeadDim:], ld)
+	for i, head := range heads {
+		m.attention(b, layer, i, head/(c.Heads/c.KVHeads), r, s, s.ctx[i*c.HeadDim:], ld)
 	}
 	in := rows{f32: s.ctx, ld: ld}
 	if m.numerics != Exact {
@@ -228,22 +235,22 @@ func (m *Model) attend(b *batch, layer int, ws []*panels, r rowBlock, s *scratch
 }
 
 // feed adds the output of a layer's MLP to the residual stream.
-func (m *Model) feed(b *batch, layer int, ws []*panels, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) feed(b *batch, layer int, ws []*panels, channels int, r rowBlock, s *scratch, tap *tap) {
 	const first = roleGate // of ws
-	c, l := m.config, &m.layers[layer]
+	l := &m.layers[layer]
 	in := m.normed(b, l.mlpNorm, r, s, tap, tapMLP)
-	ld := pad(c.FFN)
+	ld := pad(channels)
 	s.gate = grow(s.gate, blockRows*ld)
 	s.up = grow(s.up, blockRows*ld)
 	m.apply(s.gate, ld, l.modules[roleGate], ws[roleGate-first], in, r.n)
 	m.apply(s.up, ld, l.modules[roleUp], ws[roleUp-first], in, r.n)
 	act := rows{f32: s.gate, ld: ld}
 	if m.numerics != Exact {
-		act = m.rows(&s.act, blockRows, c.FFN)
+		act = m.rows(&s.act, blockRows, channels)
 	}
 	for i := range r.n {
-		gate := s.gate[i*ld:][:c.FFN]
-		kernel.SiLUMul(gate, gate, s.up[i*ld:][:c.FFN])
+		gate := s.gate[i*ld:][:channels]
+		kernel.SiLUMul(gate, gate, s.up[i*ld:][:channels])
 		tap.record(tapDown, r, i, gate)
 		if m.numerics != Exact {
 			act.round(i, gate)
@@ -269,6 +276,9 @@ func (m *Model) normed(b *batch, weight []float32, r rowBlock, s *scratch, tap *
 func (m *Model) apply(y []float32, ld int, l *linear, w *panels, x rows, n int) {
 	if w != nil {
 		w.times(y, ld, x, n, 0, w.count())
+		if l.bias == nil {
+			return
+		}
 	}
 	for i := range n {
 		row := y[i*ld:][:l.rows]

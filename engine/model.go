@@ -32,6 +32,8 @@ type Model struct {
 	norm      []float32
 	turns     turns
 	units     map[string]bool // names of linear modules and sub-blocks
+	allHeads  []int           // 0 … Heads-1
+	zeros     map[string]zeros
 
 	decoded *lru[*panels]
 	spare   map[[2]int][]*panels
@@ -87,6 +89,7 @@ func Load(ck *Checkpoint, o Options) (*Model, error) {
 		threads:  o.Threads,
 		pool:     kernel.NewPool(o.Threads),
 		units:    make(map[string]bool),
+		zeros:    make(map[string]zeros),
 		spare:    make(map[[2]int][]*panels),
 		free:     make(map[int][][]float32),
 		pending:  max(minPending, o.Cache/8),
@@ -124,6 +127,9 @@ func (m *Model) load(ck *Checkpoint) error {
 	m.head = denseWeights{head}
 	m.turns = turns{inv: c.InvFreq()}
 	m.layers = make([]layer, c.Layers)
+	for h := range c.Heads {
+		m.allHeads = append(m.allHeads, h)
+	}
 	for _, module := range c.Modules() {
 		t, err := tensor(ck, module.Name+".weight", module.Rows, module.Cols)
 		if err != nil {
