@@ -2,7 +2,6 @@ package prune
 
 import (
 	"math"
-	"slices"
 
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
@@ -13,71 +12,88 @@ const columns = 128
 
 // sparseGPT removes weights block by block and feeds the errors back.
 func (s Spec) sparseGPT(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, error) {
-	p := sparseGPT{rows: rows, cols: cols, zeros: s.Zeros(rows * cols), factor: f}
-	p.keep = make([]bool, len(w))
-	p.keys = make([]uint32, rows*min(columns, cols))
+	p := sparseGPT{zeros: s.Zeros(rows * cols), inverse: f.InverseDiag()}
+	panels := kernel.NewPanels(rows, cols)
+	p.keep = make([]bool, len(panels.Data))
+	p.keys = make([]uint32, panels.Panels()*min(columns, cols)*kernel.PanelWidth)
 	p.mask = make([]bool, len(p.keys))
-	p.stored = make([]float32, len(w))
-	f.Sweep(slices.Clone(w), rows, columns, &p)
-	if p.overflow {
-		// Rare: start again in the format with the range of float32, so that its errors are fed back.
-		p.bf16 = true
-		f.Sweep(slices.Clone(w), rows, columns, &p)
+	stored, keep := make([]float32, len(w)), make([]bool, len(w))
+	sweep := func() {
+		panels.Pack(0, w, rows)
+		f.Sweep(panels, columns, &p)
+		kernel.RowMajor(stored, panels.Data, rows, cols)
 	}
-	return kernel.PackBitmask(rows, cols, p.stored, p.keep, p.bf16)
+	sweep()
+	if obs.Finite(stored, cols) != nil {
+		// A weight had no finite binary16 number beside it. That is rare: start again in the format with
+		// the range of float32, so that its errors are fed back.
+		p.bf16 = true
+		sweep()
+	}
+	kernel.RowMajor(keep, p.keep, rows, cols)
+	return kernel.PackBitmask(rows, cols, stored, keep, p.bf16)
 }
 
 // sparseGPT is the obs.Strategy of SparseGPT.
 type sparseGPT struct {
-	rows, cols int
-	zeros      int // to remove in the whole matrix
-	factor     *obs.Factor
-	bf16       bool
-	overflow   bool // a weight had no finite binary16 number beside it
+	zeros   int       // to remove in the whole matrix
+	inverse []float32 // 1/U_jj
+	bf16    bool
 
-	keep   []bool
-	stored []float32
-	keys   []uint32 // scores of a block
-	mask   []bool   // keep of a block
+	keep []bool   // in panels, as the weights are
+	keys []uint32 // scores of a block, a panel of rows after the other
+	mask []bool   // keep of a block
 }
+
+// padding is the key of what is not a row of the matrix: larger than that of any number.
+const padding = 1<<31 - 1
 
 // Begin chooses the weights of a block that are kept: those with the largest |w|/U_jj, whose order is
 // that of w²/U_jj².
-func (p *sparseGPT) Begin(w []float32, first, last int) {
-	n := last - first
-	keys, mask := p.keys[:p.rows*n], p.mask[:p.rows*n]
-	diag := p.factor.Diag()[first:last]
-	for i := range p.rows {
-		for j, v := range w[i*p.cols+first : i*p.cols+last] {
-			keys[i*n+j] = math.Float32bits(v/diag[j]) &^ (1 << 31)
+func (p *sparseGPT) Begin(w *kernel.Panels, first, last int) {
+	const width = kernel.PanelWidth
+	size := (last - first) * width
+	keys, mask := p.keys[:w.Panels()*size], p.mask[:w.Panels()*size]
+	for i := range w.Panels() {
+		rows := min(width, w.Rows-i*width)
+		for j := first; j < last; j++ {
+			inverse := p.inverse[j]
+			x := (*[width]float32)(w.Data[(i*w.Cols+j)*width:])
+			k := (*[width]uint32)(keys[i*size+(j-first)*width:])
+			for r := range k {
+				k[r] = math.Float32bits(x[r]*inverse) &^ (1 << 31)
+			}
+			for r := rows; r < width; r++ {
+				k[r] = padding
+			}
 		}
 	}
-	keepLargest(mask, keys, p.share(last)-p.share(first))
-	for i := range p.rows {
-		copy(p.keep[i*p.cols+first:], mask[i*n:(i+1)*n])
+	keepLargest(mask, keys, p.share(w, last)-p.share(w, first))
+	for i := range w.Panels() {
+		copy(p.keep[(i*w.Cols+first)*width:], mask[i*size:(i+1)*size])
 	}
 }
 
 // share is the number of weights to remove in the columns before col.
-func (p *sparseGPT) share(col int) int {
-	return int((2*int64(p.zeros)*int64(col) + int64(p.cols)) / (2 * int64(p.cols)))
+func (p *sparseGPT) share(w *kernel.Panels, col int) int {
+	return int((2*int64(p.zeros)*int64(col) + int64(w.Cols)) / (2 * int64(w.Cols)))
 }
 
-// Round stores a weight that is kept in 16 bits.
-func (p *sparseGPT) Round(row, col int, w float32) float32 {
-	i := row*p.cols + col
-	if !p.keep[i] {
-		return 0
+// Round stores the weights that are kept in 16 bits.
+func (p *sparseGPT) Round(q, x []float32, row, col int) {
+	if p.bf16 {
+		for i, v := range x {
+			q[i] = kernel.DecodeBF16(kernel.EncodeBF16(v))
+		}
+	} else {
+		kernel.RoundF16s(q, x)
 	}
-	var q float32
-	switch h := kernel.EncodeF16(w); {
-	case p.bf16:
-		q = kernel.DecodeBF16(kernel.EncodeBF16(w))
-	case h&0x7c00 == 0x7c00:
-		p.overflow = true // and the result is not used
-	default:
-		q = kernel.DecodeF16(h)
+	keep := p.keep[row*len(p.inverse)+col*kernel.PanelWidth:][:len(q)]
+	for i, kept := range keep {
+		var mask uint32 // instead of a branch that nobody can predict
+		if kept {
+			mask = 1<<32 - 1
+		}
+		q[i] = math.Float32frombits(math.Float32bits(q[i]) & mask)
 	}
-	p.stored[i] = q
-	return q
 }

@@ -11,7 +11,7 @@ import (
 
 // Operators names the methods of this package with the version of what they compute. A change of the
 // weights that a method stores changes its version, so that banks of both are told apart.
-const Operators = "magnitude/1 sparsegpt/1"
+const Operators = "magnitude/1 sparsegpt/2"
 
 // Method is a way to choose the weights that are removed.
 type Method string

@@ -13,13 +13,9 @@ type grid struct {
 // stored with it: as 0.
 const minScale = 0x1p-24
 
-// newGrid returns the grid for weights, and the bits of its scale. ok is false if the scale does not
-// fit in binary16.
-func newGrid(l kernel.Layout, weights []float32) (g grid, scale uint16, ok bool) {
-	var low, high float32
-	for _, v := range weights {
-		low, high = min(low, v), max(high, v)
-	}
+// newGrid returns the grid for weights from low <= 0 to high >= 0, and the bits of its scale. ok is false
+// if the scale does not fit in binary16.
+func newGrid(l kernel.Layout, low, high float32) (g grid, scale uint16, ok bool) {
 	if l.Symmetric {
 		high = max(high, -low)
 		low = -high

@@ -11,7 +11,7 @@ import (
 
 // Operators names the methods of this package with the version of what they compute. A change of the
 // weights that a method stores changes its version, so that banks of both are told apart.
-const Operators = "rtn/1 gptq/1"
+const Operators = "rtn/1 gptq/2"
 
 // Method is a way to choose the integers.
 type Method string
@@ -111,9 +111,9 @@ func (s Spec) Build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, 
 	if err := obs.Finite(w, cols); err != nil {
 		return nil, fmt.Errorf("quant: %v: %w", s, err)
 	}
-	q := newQuantizer(s.layout, rows, cols)
+	q := newQuantizer(s.layout, w, rows, cols)
 	if s.method == RTN {
-		q.rtn(w)
+		q.rtn()
 		return q.pack(s)
 	}
 	if f == nil {
@@ -122,6 +122,6 @@ func (s Spec) Build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, 
 	if f.Cols() != cols {
 		return nil, fmt.Errorf("quant: %v: the Hessian has %d columns, the weights have %d", s, f.Cols(), cols)
 	}
-	q.gptq(w, f)
+	q.gptq(f)
 	return q.pack(s)
 }

@@ -4,14 +4,14 @@
 //
 //	f, err := obs.New(gram, cols, tokens)     // once for all levels of all modules with this input
 //	if f.Failure() != nil { … }               // no error is fed back: say so
-//	f.Sweep(w, rows, span, strategy)          // strategy chooses what is stored: SparseGPT, GPTQ
+//	f.Sweep(panels, span, strategy)           // strategy chooses what is stored: SparseGPT, GPTQ
 //
 // For the rows w of a weight matrix and inputs x the error of the output is Δw·H·Δwᵀ with
 // H = (2/N)·Σ x·xᵀ. When column j becomes q_j, the best that the later columns can do is
 // w[j:] -= (w_j - q_j)/U_jj · U[j,j:], where UᵀU = H⁻¹ and U is upper triangular. U does not depend on
 // the weights or on what is stored, so that one factor serves every level.
 //
-// The caller owns the matrices: [Factor.Sweep] overwrites its argument. Weights must be finite (see
+// The caller owns the matrices: [Factor.Sweep] leaves in its argument what is stored. Weights must be finite (see
 // [Finite]); [New] checks the Gram matrix. Everything runs on the calling goroutine, and a Factor may
 // be used from several at once.
 //

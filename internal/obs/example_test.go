@@ -4,20 +4,22 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
 )
 
 // drop removes the first column and keeps the others.
 type drop struct{}
 
-func (drop) Begin([]float32, int, int) {}
+func (drop) Begin(*kernel.Panels, int, int) {}
 
-func (drop) Round(row, col int, w float32) float32 {
+func (drop) Round(q, x []float32, row, col int) {
+	copy(q, x)
 	if col == 0 {
-		return 0
+		q[0] = 0
+		return
 	}
-	fmt.Printf("column %d is now %.1f\n", col, w)
-	return w
+	fmt.Printf("column %d is now %.1f\n", col, x[0])
 }
 
 func Example() {
@@ -31,7 +33,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	f.Sweep([]float32{1, 1, 1}, 1, 3, drop{})
+	w := kernel.NewPanels(1, 3)
+	w.Pack(0, []float32{1, 1, 1}, 1)
+	f.Sweep(w, 3, drop{})
 	// Output:
 	// column 1 is now 2.0
 	// column 2 is now 1.0

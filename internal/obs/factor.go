@@ -8,8 +8,6 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/lapack/lapack64"
-
-	"github.com/paretopress/paretopress/internal/kernel"
 )
 
 // Damping is the share of the mean of H's diagonal that is added to the diagonal.
@@ -26,8 +24,18 @@ type Factor struct {
 	cols    int
 	dead    []int // columns whose input was always 0, ascending
 	failure error
-	diag    []float32   // U_jj, all positive
-	panels  [][]float32 // panel p: [min(32(p+1), cols)][32], the columns 32p … of U down to its diagonal
+	inverse []float32 // 1/U_jj, all positive and finite
+	stripes []uStripe
+}
+
+// stripe is the number of columns of U in a uStripe.
+const stripe = 128
+
+// uStripe holds columns of U as rows: element k of the row of column j is U[k,j], 0 below the diagonal.
+// Beyond the stripe's last column nothing is kept, so that all stripes take half of the square.
+type uStripe struct {
+	ld   int // from row to row: not a power of two, whose lines would share few places of a cache
+	data []float32
 }
 
 // New factors the Hessian that belongs to a Gram matrix: gram is Σ x·xᵀ over tokens inputs, cols x cols
@@ -54,7 +62,7 @@ func New(gram []float32, cols, tokens int) (*Factor, error) {
 		}
 	}
 	h := newHessian(gram, cols, tokens)
-	f := &Factor{cols: cols, dead: h.dead, diag: make([]float32, cols)}
+	f := &Factor{cols: cols, dead: h.dead, inverse: make([]float32, cols)}
 	u, err := h.factor()
 	if err != nil {
 		f.failure = err
@@ -70,8 +78,8 @@ func New(gram []float32, cols, tokens int) (*Factor, error) {
 // Cols is the number of columns of the modules that the factor is for.
 func (f *Factor) Cols() int { return f.cols }
 
-// Diag returns the diagonal of U, all positive. It must not be changed.
-func (f *Factor) Diag() []float32 { return f.diag }
+// InverseDiag returns 1/U_jj for every column j, all positive and finite. It must not be changed.
+func (f *Factor) InverseDiag() []float32 { return f.inverse }
 
 // Dead lists the columns whose input was always 0, ascending.
 func (f *Factor) Dead() []int { return f.dead }
@@ -82,20 +90,20 @@ func (f *Factor) Failure() error { return f.failure }
 
 // store keeps u (cols x cols, upper triangular) in float32.
 func (f *Factor) store(u []float64) {
-	const width = kernel.PanelWidth
 	n := f.cols
-	for first := 0; first < n; first += width {
-		last := min(first+width, n)
-		panel := make([]float32, last*width)
+	for first := 0; first < n; first += stripe {
+		last := min(first+stripe, n)
+		s := uStripe{ld: last + 16}
+		s.data = make([]float32, (last-first)*s.ld)
 		for k := range last {
 			for j := max(first, k); j < last; j++ {
-				panel[k*width+j-first] = float32(u[k*n+j])
+				s.data[(j-first)*s.ld+k] = float32(u[k*n+j])
 			}
 		}
-		f.panels = append(f.panels, panel)
+		f.stripes = append(f.stripes, s)
 	}
 	for j := range n {
-		f.diag[j] = float32(u[j*n+j])
+		f.inverse[j] = float32(1 / u[j*n+j])
 	}
 }
 
@@ -150,7 +158,7 @@ func (h hessian) factor() ([]float64, error) {
 		a[i], a[k] = a[k], a[i]
 	}
 	for j := range n {
-		if d := float32(a[j*n+j]); !(d > 0) || math.IsInf(1/float64(d), 0) || math.IsInf(float64(d), 0) {
+		if d := a[j*n+j]; !(float32(d) > 0 && float32(1/d) > 0) || math.IsInf(float64(float32(d)), 0) || math.IsInf(float64(float32(1/d)), 0) {
 			return a, fmt.Errorf("obs: the factor of the Hessian has %v on its diagonal", d)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
+
+	"github.com/paretopress/paretopress/internal/kernel"
 )
 
 // gram returns Σ x·xᵀ over correlated inputs, with zeros in dead columns.
@@ -99,12 +101,13 @@ func TestFactorIsTheCholeskyFactorOfTheInverse(t *testing.T) {
 		}
 		for i := range c.cols {
 			for j := i; j < c.cols; j++ {
-				if got := f.at(i, j); got != float32(u[i*c.cols+j]) {
+				stripe := f.stripes[j/stripe]
+				if got := stripe.data[j%128*stripe.ld+i]; got != float32(u[i*c.cols+j]) {
 					t.Fatalf("U[%d,%d] = %v, want %v", i, j, got, u[i*c.cols+j])
 				}
 			}
-			if f.Diag()[i] != float32(u[i*c.cols+i]) {
-				t.Fatalf("diagonal %d is %v", i, f.Diag()[i])
+			if f.InverseDiag()[i] != float32(1/u[i*c.cols+i]) {
+				t.Fatalf("diagonal %d is 1/%v", i, f.InverseDiag()[i])
 			}
 		}
 	}
@@ -120,9 +123,13 @@ func TestFailureIsReportedAndFeedsNothingBack(t *testing.T) {
 		t.Fatal("no failure")
 	}
 	s := &recorder{cols: 3, round: func(_, _ int, w float32) float32 { return w / 2 }}
-	f.Sweep([]float32{1, 2, 3, 4, 5, 6}, 2, 3, s)
+	w := pack([]float32{1, 2, 3, 4, 5, 6}, 2, 3)
+	f.Sweep(w, 3, s)
 	if want := []float32{1, 2, 0, 4, 5, 0}; !slices.Equal(s.seen, want) {
 		t.Errorf("the strategy saw %v, want %v", s.seen, want)
+	}
+	if got, want := rowMajor(w), []float32{0.5, 1, 0, 2, 2.5, 0}; !slices.Equal(got, want) {
+		t.Errorf("stored is %v, want %v", got, want)
 	}
 }
 
@@ -158,7 +165,20 @@ func TestFinite(t *testing.T) {
 	}
 }
 
-// recorder is a Strategy that keeps what it saw and what it answered.
+// pack and rowMajor put a matrix into panels and take it out of them.
+func pack(w []float32, rows, cols int) *kernel.Panels {
+	p := kernel.NewPanels(rows, cols)
+	p.Pack(0, w, rows)
+	return p
+}
+
+func rowMajor(p *kernel.Panels) []float32 {
+	w := make([]float32, p.Rows*p.Cols)
+	kernel.RowMajor(w, p.Data, p.Rows, p.Cols)
+	return w
+}
+
+// recorder is a Strategy that keeps what it saw and what it answered, row-major.
 type recorder struct {
 	cols  int
 	round func(row, col int, w float32) float32
@@ -167,19 +187,21 @@ type recorder struct {
 	done  []float32
 }
 
-func (s *recorder) Begin(w []float32, first, last int) {
+func (s *recorder) Begin(w *kernel.Panels, first, last int) {
 	if s.seen == nil {
-		s.seen, s.done = make([]float32, len(w)), make([]float32, len(w))
+		s.seen, s.done = make([]float32, w.Rows*w.Cols), make([]float32, w.Rows*w.Cols)
 	}
 	if s.begin != nil {
-		s.begin(w, first, last)
+		s.begin(rowMajor(w), first, last)
 	}
 }
 
-func (s *recorder) Round(row, col int, w float32) float32 {
-	i := row*s.cols + col
-	s.seen[i], s.done[i] = w, s.round(row, col, w)
-	return s.done[i]
+func (s *recorder) Round(q, x []float32, row, col int) {
+	for i, w := range x {
+		at := (row+i)*s.cols + col
+		s.seen[at], s.done[at] = w, s.round(row+i, col, w)
+		q[i] = s.done[at]
+	}
 }
 
 // refit is the least-squares refit: the values of the columns from col on that minimise Δ·H·Δᵀ when the
@@ -295,7 +317,11 @@ func TestSweepIsTheLeastSquaresRefit(t *testing.T) {
 								}
 							}
 						}
-						f.sweep(slices.Clone(w), rows, span, size[0], size[1], s)
+						stored := pack(w, rows, cols)
+						f.sweep(stored, span, size[0], size[1], s)
+						if !slices.Equal(rowMajor(stored), s.done) {
+							t.Fatal("the sweep does not leave what is stored")
+						}
 						if next != cols {
 							t.Fatalf("spans reach to %d of %d", next, cols)
 						}
@@ -314,6 +340,29 @@ func TestSweepIsTheLeastSquaresRefit(t *testing.T) {
 	}
 }
 
+// TestRowsAreIndependent: where the strategy treats rows alike, a row by itself becomes what it becomes among
+// others, bit for bit.
+func TestRowsAreIndependent(t *testing.T) {
+	const rows, cols, tokens = 70, 290, 400
+	r := rand.New(rand.NewPCG(6, 6))
+	f, err := New(gram(r, cols, tokens), cols, tokens)
+	if err != nil || f.Failure() != nil {
+		t.Fatal(err, f.Failure())
+	}
+	w := randomWeights(r, rows*cols)
+	for _, span := range []int{64, 96, cols} {
+		together := pack(w, rows, cols)
+		f.Sweep(together, span, &recorder{cols: cols, round: strategies["grid"]})
+		for _, i := range []int{0, 31, 32, 63, 64, rows - 1} {
+			alone := pack(w[i*cols:(i+1)*cols], 1, cols)
+			f.Sweep(alone, span, &recorder{cols: cols, round: strategies["grid"]})
+			if !slices.Equal(rowMajor(alone), rowMajor(together)[i*cols:(i+1)*cols]) {
+				t.Errorf("spans of %d: row %d depends on the others", span, i)
+			}
+		}
+	}
+}
+
 // TestBlockSizesAgree: blocks change the order of additions only.
 func TestBlockSizesAgree(t *testing.T) {
 	const rows, cols, tokens = 8, 160, 400
@@ -327,7 +376,7 @@ func TestBlockSizesAgree(t *testing.T) {
 		var first *recorder
 		for _, size := range [][2]int{{1, 1}, {32, 1}, {32, 16}, {128, 16}, {128, 128}, {cols, cols}} {
 			s := &recorder{cols: cols, round: round}
-			f.sweep(slices.Clone(w), rows, cols, size[0], size[1], s)
+			f.sweep(pack(w, rows, cols), cols, size[0], size[1], s)
 			if first == nil {
 				first = s
 				continue

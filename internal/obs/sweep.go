@@ -9,12 +9,13 @@ import (
 // Strategy chooses what a sweep stores in place of the weights.
 type Strategy interface {
 	// Begin is called for each span before its first column is visited. The columns [first, last) of
-	// w (row-major) have absorbed the errors of all columns before them; the others of w are
-	// undefined. It must not change or keep w.
-	Begin(w []float32, first, last int)
-	// Round returns what is stored for a weight whose value, after all columns before it, is w. It
-	// is called once for each weight, in each row in the order of columns.
-	Round(row, col int, w float32) float32
+	// w have absorbed the errors of all columns before them; those before first are what was stored,
+	// those from last on undefined. It must not change or keep w.
+	Begin(w *kernel.Panels, first, last int)
+	// Round is given the weights of a column, after all columns before it, in rows row …
+	// row+len(x)-1, at most 32 and all of one panel, and sets q to what is stored for them. It is
+	// called once for each weight, in each row in the order of columns.
+	Round(q, x []float32, row, col int)
 }
 
 // block is the number of columns whose errors are fed back together to the columns after them, and tile
@@ -25,37 +26,43 @@ const (
 	tile  = 16
 )
 
-// Sweep visits the columns of w (rows x f.Cols(), row-major) in order and feeds the error that s makes
-// in each back to those after it. span is the number of columns that s decides about at a time, at
-// least 1: the last span may be short. w is overwritten and undefined afterwards.
-func (f *Factor) Sweep(w []float32, rows, span int, s Strategy) {
-	f.sweep(w, rows, span, block, tile, s)
+// width is the number of rows that are swept together.
+const width = kernel.PanelWidth
+
+// Sweep visits the columns of w, which has f.Cols() of them, in order and feeds the error that s makes in
+// each back to those after it. span is the number of columns that s decides about at a time, at least 1:
+// the last span may be short. In the end w holds what is stored.
+func (f *Factor) Sweep(w *kernel.Panels, span int, s Strategy) {
+	f.sweep(w, span, block, tile, s)
 }
 
-func (f *Factor) sweep(w []float32, rows, span, block, tile int, s Strategy) {
-	if len(w) != rows*f.cols || span < 1 {
-		panic(fmt.Sprintf("obs: sweep over %d weights as %d x %d in spans of %d", len(w), rows, f.cols, span))
+func (f *Factor) sweep(w *kernel.Panels, span, block, tile int, s Strategy) {
+	if w.Cols != f.cols || span < 1 {
+		panic(fmt.Sprintf("obs: sweep over %d x %d weights in spans of %d by the factor of %d columns", w.Rows, w.Cols, span, f.cols))
 	}
-	for _, j := range f.dead {
-		for i := range rows {
-			w[i*f.cols+j] = 0
+	// Rows do not depend on each other except by what Begin sees. The errors of all rows in a block are
+	// kept, a panel after the other: minus the errors, (q - x)/U_jj.
+	errs := make([]float32, w.Panels()*width*block)
+	for p := range w.Panels() {
+		for _, j := range f.dead {
+			clear(w.Data[(p*f.cols+j)*width:][:width])
 		}
 	}
-	errs := make([]float32, rows*block) // minus the errors of the block: (q - w)/U_jj
 	for c1 := 0; c1 < f.cols; {
 		c2 := f.blockEnd(c1, span, block)
-		// Panels that the block reaches into are kept up to date tile by tile, those after it once.
-		reach := (c2 + kernel.PanelWidth - 1) / kernel.PanelWidth
-		for t1 := c1; t1 < c2; {
-			if t1%span == 0 {
-				s.Begin(w, t1, min(t1+span, f.cols))
+		for s1 := c1; s1 < c2; {
+			s2 := min(s1-s1%span+span, c2)
+			if s1%span == 0 {
+				s.Begin(w, s1, min(s1+span, f.cols))
 			}
-			t2 := min(t1+tile, c2, t1-t1%span+span)
-			f.visit(w, errs[t1-c1:], rows, block, t1, t2, s)
-			f.feed(w, errs[t1-c1:], rows, block, t1, t2, t2/kernel.PanelWidth, reach)
-			t1 = t2
+			for p := range w.Panels() {
+				f.visit(w, p, errs[p*width*block+(s1-c1)*width:], s1, s2, c2, tile, s)
+			}
+			s1 = s2
 		}
-		f.feed(w, errs, rows, block, c1, c2, reach, len(f.panels))
+		for p := range w.Panels() {
+			f.feed(w, p, errs[p*width*block:], c1, c2, c2, f.cols)
+		}
 		c1 = c2
 	}
 }
@@ -69,44 +76,36 @@ func (f *Factor) blockEnd(c1, span, block int) int {
 	return min(c1+block, c1-c1%span+span, f.cols)
 }
 
-// visit rounds the columns [t1, t2) and feeds errors back among them. errs gets minus the errors, ld
-// numbers from row to row.
-func (f *Factor) visit(w, errs []float32, rows, ld, t1, t2 int, s Strategy) {
-	n := t2 - t1
-	u := make([]float32, n*n) // the rows and columns [t1, t2) of U
-	for k := range n {
-		for j := k; j < n; j++ {
-			u[k*n+j] = f.at(t1+k, t1+j)
-		}
-	}
-	for i := range rows {
-		x := w[i*f.cols+t1:][:n]
-		e := errs[i*ld:][:n]
-		for j, v := range x {
-			d := (v - s.Round(i, t1+j, v)) / f.diag[t1+j]
-			e[j] = -d
-			rest := x[j+1:]
-			for k, y := range u[j*n+j+1:][:len(rest)] {
-				rest[k] -= float32(d * y)
+// visit rounds the columns [s1, s2) of a panel, feeds their errors back to the columns before end and
+// leaves them in errs, [s2-s1][32].
+func (f *Factor) visit(w *kernel.Panels, p int, errs []float32, s1, s2, end, tile int, s Strategy) {
+	row := p * width
+	n := min(width, w.Rows-row)
+	for t1 := s1; t1 < s2; t1 += tile {
+		t2 := min(t1+tile, s2)
+		for j := t1; j < t2; j++ {
+			x := (*[width]float32)(w.Data[(p*f.cols+j)*width:])
+			e := (*[width]float32)(errs[(j-s1)*width:])
+			var q [width]float32
+			s.Round(q[:n], x[:n], row, j)
+			inverse := f.inverse[j]
+			for i := range e {
+				e[i] = (q[i] - x[i]) * inverse
 			}
+			*x = q
+			f.feed(w, p, e[:], j, j+1, j+1, t2)
 		}
+		f.feed(w, p, errs[(t1-s1)*width:], t1, t2, t2, end)
 	}
 }
 
-// at is U[k,j] for k <= j.
-func (f *Factor) at(k, j int) float32 {
-	return f.panels[j/kernel.PanelWidth][k*kernel.PanelWidth+j%kernel.PanelWidth]
-}
-
-// feed adds errs · U[k1:k2] to the columns of panels [p0, p1). It may change columns before k2 that are
-// in these panels: they have been visited.
-func (f *Factor) feed(w, errs []float32, rows, ld, k1, k2, p0, p1 int) {
-	for p := p0; p < p1; p++ {
-		first := p * kernel.PanelWidth
-		u := kernel.Panels{
-			Rows: min(kernel.PanelWidth, f.cols-first), Cols: k2 - k1,
-			Data: f.panels[p][k1*kernel.PanelWidth : k2*kernel.PanelWidth],
-		}
-		kernel.MatMul(w[first:], f.cols, errs, ld, rows, &u, 0, 1, true)
+// feed adds U[k1:k2]ᵀ · errs, where errs is [k2-k1][32], to the columns [from, to) of a panel.
+func (f *Factor) feed(w *kernel.Panels, p int, errs []float32, k1, k2, from, to int) {
+	e := kernel.Panels{Rows: width, Cols: k2 - k1, Data: errs}
+	for from < to {
+		u := &f.stripes[from/stripe]
+		next := min(to, from-from%stripe+stripe)
+		kernel.MatMul(w.Data[(p*f.cols+from)*width:], width, u.data[from%stripe*u.ld+k1:], u.ld, next-from, &e, 0, 1, true)
+		from = next
 	}
 }
