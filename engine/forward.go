@@ -9,9 +9,12 @@ import (
 
 const (
 	// blockRows is the most positions of a window that one thread takes through
-	// a layer at a time: enough to use every panel of a weight panels many times
+	// a layer at a time: enough to use every panel of a weight matrix many times
 	// while the activations stay in its cache. A multiple of panelRows.
 	blockRows = 128
+	// threadBlocks is the number of row blocks of a batch that there should be for
+	// each thread; smaller ones are formed where there would be fewer.
+	threadBlocks = 2
 	// threadTokens is how many tokens of a batch there are for each thread.
 	threadTokens = 4 * blockRows
 )
@@ -41,7 +44,7 @@ type rowBlock struct {
 
 // scratch is what one thread needs to take a row block through a layer.
 type scratch struct {
-	decode   []float32 // [panelRows x Cols] rows of a weight panels
+	decode   []float32 // [panelRows x Cols] rows of a weight matrix
 	in       buffer    // [blockRows x Hidden] normed input of a sub-block
 	out      []float32 // [blockRows x Hidden] its output
 	q, k, v  []float32 // [blockRows x Heads*HeadDim], [blockRows x KVHeads*HeadDim]
@@ -97,11 +100,15 @@ func (m *Model) check(windows [][]int32) error {
 func (m *Model) layout(windows [][]int32, s span) *batch {
 	c, b := m.config, m.work
 	*b = batch{windows: windows[s.from:s.to], first: s.from, start: b.start[:0], blocks: b.blocks[:0], x: b.x, qs: b.qs, kv: b.kv}
-	longest := 0
+	longest, tokens := 0, 0
+	for _, w := range b.windows {
+		tokens += len(w)
+	}
+	each := min(blockRows, ceil(tokens/(threadBlocks*m.threads)+1, panelRows))
 	for i, w := range b.windows {
 		b.start = append(b.start, b.rows)
-		for first := 0; first < len(w); first += blockRows {
-			n := min(blockRows, len(w)-first)
+		for first := 0; first < len(w); first += each {
+			n := min(each, len(w)-first)
 			b.blocks = append(b.blocks, rowBlock{window: i, first: first, n: n, row: b.rows + first})
 		}
 		b.rows += len(w)

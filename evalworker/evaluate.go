@@ -12,6 +12,7 @@ import (
 
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
 )
@@ -263,5 +264,6 @@ func (r *run) fail(t *trial, why string, out *workflows.EvaluateResult) error {
 // stamp notes where and when a score was taken.
 func stamp(s *Score) {
 	s.Host, _ = os.Hostname() // for people; unknown is fine
+	s.Kernel = kernel.Active()
 	s.When = time.Now().UTC()
 }

@@ -30,6 +30,7 @@ type Score struct {
 
 	Seconds float64   `json:"seconds"` // of evaluation, without loading and switching
 	Host    string    `json:"host"`
+	Kernel  string    `json:"kernel"` // variant that computed it, which fast numerics depend on
 	When    time.Time `json:"when"`
 }
 
