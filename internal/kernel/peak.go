@@ -6,15 +6,15 @@ const (
 	peakSumsGo = 6
 )
 
-// peakSteps is how many steps a call of assembly runs, some 20 µs: a goroutine cannot be preempted in assembly.
-const peakSteps = 4096
+// peakSteps is how many rounds a call of assembly runs, 3 to 30 µs: a goroutine cannot be preempted in assembly.
+const peakSteps = 1024
 
 // Peak runs steps rounds of a loop that multiplies and adds in registers alone, with the instructions that the active variant's
 // matrix product uses — that of [MatMul], or with bf16 that of [MatMulBF16] — and returns the number of floating-point operations it
 // did, two for each multiply-add. A round takes some nanoseconds. Operations divided by the time of the call is the rate that no matrix
 // product on one processor core can exceed; `paretopress bench` prints the kernels as a share of it.
 func Peak(bf16 bool, steps int) int64 {
-	v := current()
+	v := currentBF16()
 	var operations int64
 	for ; steps > 0; steps -= peakSteps {
 		operations += peakLoop(v, bf16, min(steps, peakSteps))

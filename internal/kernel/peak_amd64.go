@@ -25,3 +25,18 @@ func peakAVX512(steps int, x float32)
 //
 //go:noescape
 func peakAVX2(steps int, x float32)
+
+// peakAMX runs a register-only loop on 2 x 2 tiles of C, steps >= 1, with A = B = 0.
+//
+//	load(config)
+//	for range steps {
+//		for i := range 2 {
+//			for j := range 2 {
+//				c[i][j] += a[i] * b[j]
+//			}
+//		}
+//	}
+//	release()
+//
+//go:noescape
+func peakAMX(steps int, config *byte)

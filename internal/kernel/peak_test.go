@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestPeak holds that the operations of a call are proportional to its steps, over calls of assembly, and that no product exceeds the rate.
+// TestPeak holds that the operations of a call are proportional to its rounds, over calls of assembly.
 func TestPeak(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		for _, bf16 := range []bool{false, true} {

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/mmcloughlin/avo/operand"
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
 
 // peakSums is the number of independent sums of a register-only loop: more than twice the product of latency and throughput of fused
 // multiply-adds (4 cycles, 2 a cycle) on the processors at hand, and no more than the registers of AVX2 hold beside their operands.
@@ -32,4 +35,33 @@ func peak(g *gen) {
 		g.JNZ(operand.LabelRef("loop"))
 		g.end()
 	}
+	g.peakAMX()
+}
+
+// peakAMX generates the register-only loop of AMX: the products of a step of the matrix product, without its loads.
+func (g *gen) peakAMX() {
+	g.function(tiles, "peak", "func(steps int, config *byte)", `runs a register-only loop on 2 x 2 tiles of C, steps >= 1, with A = B = 0.
+
+	load(config)
+	for range steps {
+		for i := range 2 {
+			for j := range 2 {
+				c[i][j] += a[i] * b[j]
+			}
+		}
+	}
+	release()`)
+	g.Load(g.Param("config"), reg.RAX)
+	g.emit("AMX-TILE", ldtilecfg(reg.RAX)) // zeros the tiles
+	g.Load(g.Param("steps"), reg.RCX)
+	g.Label("loop")
+	for i := range 2 {
+		for j := range 2 {
+			g.emit("AMX-BF16", tdpbf16ps(2*i+j, tileA+i, tileB+j))
+		}
+	}
+	g.DECQ(reg.RCX)
+	g.JNZ(operand.LabelRef("loop"))
+	g.emit("AMX-TILE", tilerelease())
+	g.RET()
 }
