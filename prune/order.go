@@ -4,33 +4,55 @@ package prune
 // first count as smaller. n is at most len(keys), and keys are below 2^31, as the bits of non-negative
 // floating-point numbers are, which have the order of the numbers.
 func keepLargest(keep []bool, keys []uint32, n int) {
-	// Radix selection: the n-th smallest key is found 11, 10 and 10 bits at a time.
-	var limit, known uint32 // the bits found so far and their mask
-	rank := n               // among the keys that have these bits
-	for _, digit := range [...]struct{ shift, bits uint }{{20, 11}, {10, 10}, {0, 10}} {
-		var count [1 << 11]int
-		mask := uint32(1)<<digit.bits - 1
-		for _, k := range keys {
-			if k&known == limit {
-				count[k>>digit.shift&mask]++
+	// Radix selection of the n-th smallest key: by its 11 high bits among all keys, then 10 bits at a time
+	// among those that share what is known of it, which are few.
+	const high = 20
+	var count, odd [1 << (31 - high)]int
+	for i := 0; i+1 < len(keys); i += 2 { // two counters, as equal keys in a row wait for each other
+		count[keys[i]>>high&(1<<11-1)]++
+		odd[keys[i+1]>>high&(1<<11-1)]++
+	}
+	if len(keys)%2 != 0 {
+		count[keys[len(keys)-1]>>high]++
+	}
+	for d := range count {
+		count[d] += odd[d]
+	}
+	digit, rank := nth(count[:], n)
+	tied := make([]int, 0, count[digit]) // positions
+	for i, k := range keys {
+		keep[i] = k>>high > digit
+		if k>>high == digit {
+			tied = append(tied, i)
+		}
+	}
+	for _, shift := range [...]uint{10, 0} {
+		var count [1 << 10]int
+		for _, i := range tied {
+			count[keys[i]>>shift&(1<<10-1)]++
+		}
+		digit, rank = nth(count[:], rank)
+		rest := tied[:0]
+		for _, i := range tied {
+			d := keys[i] >> shift & (1<<10 - 1)
+			keep[i] = d > digit
+			if d == digit {
+				rest = append(rest, i)
 			}
 		}
-		d := uint32(0)
-		for ; d < mask && rank >= count[d]; d++ {
-			rank -= count[d]
-		}
-		limit |= d << digit.shift
-		known |= mask << digit.shift
+		tied = rest
 	}
-	for i, k := range keys {
-		switch {
-		case k > limit:
-			keep[i] = true
-		case k < limit:
-			keep[i] = false
-		default: // rank of these are among the n smallest
-			keep[i] = rank <= 0
-			rank--
-		}
+	for at, i := range tied { // equal keys, of which rank are among the n smallest
+		keep[i] = at >= rank
 	}
+}
+
+// nth returns the digit of the n-th smallest of the keys that were counted by a digit, from 0 on, and its rank among the
+// keys with this digit.
+func nth(count []int, n int) (digit uint32, rank int) {
+	for int(digit) < len(count)-1 && n >= count[digit] {
+		n -= count[digit]
+		digit++
+	}
+	return digit, n
 }

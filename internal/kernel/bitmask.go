@@ -31,26 +31,43 @@ func BitmaskBytes(rows, cols int, nnz int64) int64 {
 func PackBitmask(rows, cols int, w []float32, keep []bool, bf16 bool) (*Bitmask, error) {
 	stride := (cols + 7) / 8
 	mask := make([]byte, rows*stride)
-	nnz := 0
 	for i := range rows {
-		for j, kept := range keep[i*cols : (i+1)*cols] {
-			if kept {
-				mask[i*stride+j>>3] |= 1 << (j & 7)
-				nnz++
+		packBools(mask[i*stride:(i+1)*stride], keep[i*cols:(i+1)*cols])
+	}
+	values := make([]byte, 2*countBits(mask))
+	rest := values
+	for i := range rows {
+		row := w[i*cols:]
+		for j, m := range mask[i*stride : (i+1)*stride] {
+			for ; m != 0; m &= m - 1 {
+				v := row[8*j+bits.TrailingZeros8(m)]
+				h := EncodeF16(v)
+				if bf16 {
+					h = EncodeBF16(v)
+				}
+				binary.LittleEndian.PutUint16(rest, h)
+				rest = rest[2:]
 			}
 		}
 	}
-	values := make([]byte, 0, 2*nnz)
-	for i, kept := range keep[:rows*cols] {
-		switch {
-		case !kept:
-		case bf16:
-			values = binary.LittleEndian.AppendUint16(values, EncodeBF16(w[i]))
-		default:
-			values = binary.LittleEndian.AppendUint16(values, EncodeF16(w[i]))
-		}
-	}
 	return NewBitmask(rows, cols, bf16, mask, values)
+}
+
+// packBools sets bit i&7 of dst[i>>3] where src[i] is true. dst is zero before.
+func packBools(dst []byte, src []bool) {
+	bit := func(set bool) byte { // without a branch that nobody can predict
+		if set {
+			return 1
+		}
+		return 0
+	}
+	for ; len(src) >= 8; src, dst = src[8:], dst[1:] {
+		b := (*[8]bool)(src)
+		dst[0] = bit(b[0]) | bit(b[1])<<1 | bit(b[2])<<2 | bit(b[3])<<3 | bit(b[4])<<4 | bit(b[5])<<5 | bit(b[6])<<6 | bit(b[7])<<7
+	}
+	for i, set := range src {
+		dst[0] |= bit(set) << i
+	}
 }
 
 // NewBitmask makes a matrix of its stored parts, which it keeps. It returns an error unless they have
