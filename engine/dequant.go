@@ -59,18 +59,10 @@ func decodeF32(src []byte, dst []float32) {
 }
 
 // decodeF16 reads IEEE binary16: 1 sign, 5 exponent and 10 fraction bits.
-func decodeF16(src []byte, dst []float32) {
-	for i := range dst {
-		dst[i] = half(src[2*i:])
-	}
-}
+func decodeF16(src []byte, dst []float32) { kernel.DecodeF16s(dst, src) }
 
 // decodeBF16 reads bfloat16: the upper half of a binary32.
-func decodeBF16(src []byte, dst []float32) {
-	for i := range dst {
-		dst[i] = kernel.DecodeBF16(binary.LittleEndian.Uint16(src[2*i:]))
-	}
-}
+func decodeBF16(src []byte, dst []float32) { kernel.DecodeBF16s(dst, src) }
 
 // half is the binary16 number at the start of b.
 func half(b []byte) float32 { return kernel.DecodeF16(binary.LittleEndian.Uint16(b)) }

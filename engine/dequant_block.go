@@ -1,6 +1,10 @@
 package engine
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
 
 // The formats of this file hold blocks of 32 weights: a binary16 scale d, in the _1 types a
 // binary16 minimum m, and codes. The low four bits of weights 0…15 are the low nibbles of the 16
@@ -20,15 +24,7 @@ func decodeQ4_0(src []byte, dst []float32) {
 }
 
 // decodeQ4_1 reads 20 bytes: d, m, qs[16]. w = d·q + m.
-func decodeQ4_1(src []byte, dst []float32) {
-	for ; len(dst) > 0; src, dst = src[20:], dst[32:] {
-		d, m, qs := half(src), half(src[2:]), src[4:20]
-		for j, q := range qs {
-			dst[j] = float32(d*float32(q&15)) + m
-			dst[j+16] = float32(d*float32(q>>4)) + m
-		}
-	}
-}
+func decodeQ4_1(src []byte, dst []float32) { kernel.DecodeQ4_1(dst, src) }
 
 // decodeQ5_0 reads 22 bytes: d, qh[4], qs[16]. w = d·(q-16).
 func decodeQ5_0(src []byte, dst []float32) {
