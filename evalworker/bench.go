@@ -142,7 +142,7 @@ func (b *bench) offspring(c engine.Config, lot int) []map[string]string {
 		for range min(1+rng.IntN(3), 1+rng.IntN(3)) {
 			down := modules[rng.IntN(len(modules))]
 			up := modules[rng.IntN(len(modules))]
-			for up.Rows*up.Cols != down.Rows*down.Cols { // so that the size stays
+			for up == down || up.Rows*up.Cols != down.Rows*down.Cols { // so that the size stays
 				up = modules[rng.IntN(len(modules))]
 			}
 			all[i][down.Name], all[i][up.Name] = benchLevel(3), benchLevel(5)

@@ -93,6 +93,13 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", badConfig}, 1, "bad.config:1"},
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", badLevel}, 1, "quux-4b"},
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", needsBank}, 1, "--bank"},
+		{[]string{"bench", "--seconds", "0"}, 2, "--seconds"},
+		{[]string{"bench", "--seconds", "NaN"}, 2, "--seconds"},
+		{[]string{"bench", "--seq-len", "1"}, 2, "--seq-len"},
+		{[]string{"bench", "--windows", "0"}, 2, "--windows"},
+		{[]string{"bench", "--offspring", "-1"}, 2, "--offspring"},
+		{[]string{"bench", "--text", filepath.Join(dir, "none.txt")}, 2, "none.txt"},
+		{[]string{"bench", "--model", notModel}, 1, "model.gguf"},
 		{[]string{"bank", "ls", badRun}, 1, "norun"},
 		{[]string{"bank", "verify", badRun}, 1, "norun"},
 	}
