@@ -2,9 +2,15 @@ package engine
 
 import "github.com/paretopress/paretopress/internal/kernel"
 
-// queryRows is the number of queries whose scores are held at a time, so that the
-// buffer has at most queryRows rows of as many keys as the longest window.
-const queryRows = 64
+const (
+	// queryRows and keyCols are the numbers of queries and keys whose scores are held
+	// at a time. keyCols, a multiple of panelRows, is part of the exact numerics:
+	// it decides where the softmax is rescaled.
+	queryRows = 64
+	keyCols   = 512
+	// keyLD is the distance of two rows of scores.
+	keyLD = keyCols + 16
+)
 
 // cache holds the keys and values of one layer for the windows of a batch, packed
 // for the two products of attention. Both are packed for each window and key-value
@@ -114,66 +120,74 @@ func (k *cache) clearValues(window, length int) {
 
 // attention writes the output of one head for a row block to out, whose rows are
 // ld apart: head is its place among the queries, kvHead that of its keys and
-// values. Scores of a tile of queries with all keys they see become probabilities
-// in place.
+// values. Scores exist for queryRows queries and keyCols keys at a time; the softmax
+// is taken as they come.
 func (m *Model) attention(b *batch, layer, head, kvHead int, r rowBlock, s *scratch, out []float32, ld int) {
-	window := m.layers[layer].window
-	length := b.kv.length[r.window]
-	s.scores = grow(s.scores, queryRows*pad(length))
+	window, d := m.layers[layer].window, m.config.HeadDim
+	s.scores = grow(s.scores, queryRows*keyLD)
 	for q0 := 0; q0 < r.n; q0 += queryRows {
 		n := min(queryRows, r.n-q0)
 		first := r.first + q0
-		t := tile{
-			head: head, kvHead: kvHead, headDim: m.config.HeadDim, window: r.window, row: r.row + q0, first: first, n: n,
-			lo: visible(first, window) / panelRows * panelRows, hi: first + n,
-		}
-		lds := pad(t.hi - t.lo)
-		scores := s.scores[:t.n*lds]
-		t.score(b, m.headStride(), scores, lds)
-		probs := rows{f32: scores, ld: lds}
-		if m.numerics != Exact {
-			probs = m.rows(&s.probs, queryRows, t.hi-t.lo)
-		}
-		for i := range t.n {
-			row := scores[i*lds:][:t.hi-t.lo]
-			from, to := visible(t.first+i, window)-t.lo, t.first+i+1-t.lo
-			clear(row[:from])
-			kernel.Softmax(row[from:to])
-			clear(row[to:])
+		t := tile{head: head, kvHead: kvHead, headDim: d, window: r.window, row: r.row + q0, n: n}
+		out := out[q0*ld:]
+		var sums [queryRows]kernel.Online
+		begin := visible(first, window) / panelRows * panelRows
+		for lo := begin; lo < first+n; lo += keyCols {
+			t.lo, t.hi = lo, min(lo+keyCols, first+n)
+			t.score(b, m.headStride(), s.scores)
+			probs := rows{f32: s.scores, ld: keyLD}
 			if m.numerics != Exact {
-				probs.round(i, row)
+				probs = m.rows(&s.probs, queryRows, keyCols)
 			}
+			for i := range n {
+				row := s.scores[i*keyLD:][:t.hi-lo]
+				from := min(max(visible(first+i, window)-lo, 0), len(row))
+				to := max(min(first+i+1-lo, len(row)), from)
+				clear(row[:from])
+				clear(row[to:])
+				if from < to {
+					if scale := sums[i].Add(row[from:to]); scale != 1 {
+						kernel.Scale(out[i*ld:][:d], scale)
+					}
+				}
+				if m.numerics != Exact {
+					probs.round(i, row)
+				}
+			}
+			t.mix(b, probs, out, ld, lo > begin)
 		}
-		t.mix(b, probs, out[q0*ld:], ld)
+		for i := range n {
+			kernel.Scale(out[i*ld:][:d], sums[i].Norm())
+		}
 	}
 }
 
-// tile is a run of queries of one head and the keys that they see.
+// tile is a run of queries of one head and some of the keys that they see.
 type tile struct {
 	head, kvHead int
-	window       int // of the batch
-	row          int // of the first query in the batch
-	first, n     int // positions of the queries
-	lo, hi       int // positions of the keys; lo is the first of a panel
 	headDim      int
+	window       int // of the batch
+	row, n       int // queries: the row of the first in the batch, and their number
+	lo, hi       int // positions of the keys; lo is the first of a panel
 }
 
 // score computes the products of queries and keys.
-func (t tile) score(b *batch, headStride int, scores []float32, ld int) {
+func (t tile) score(b *batch, headStride int, scores []float32) {
 	at, _ := b.kv.at(t.window, t.kvHead)
 	queries := b.q.from(t.row)
 	lo, hi := t.lo, ceil(t.hi, panelRows)
 	if b.kv.numerics == Exact {
 		keys := kernel.Panels{Rows: t.hi - lo, Cols: t.headDim, Data: b.kv.f32[at+lo*t.headDim : at+hi*t.headDim]}
-		kernel.MatMul(scores, ld, queries.f32[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
+		kernel.MatMul(scores, keyLD, queries.f32[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
 		return
 	}
 	keys := kernel.PanelsBF16{Rows: t.hi - lo, Cols: t.headDim, Data: b.kv.bf16[at+lo*headStride : at+hi*headStride]}
-	kernel.MatMulBF16(scores, ld, queries.bf16[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
+	kernel.MatMulBF16(scores, keyLD, queries.bf16[t.head*headStride:], queries.ld, t.n, &keys, 0, keys.Panels(), false)
 }
 
-// mix computes the sums of the values, weighted by probabilities.
-func (t tile) mix(b *batch, probs rows, out []float32, ld int) {
+// mix computes the sums of the values, weighted by probabilities, and adds them to
+// those of the keys before.
+func (t tile) mix(b *batch, probs rows, out []float32, ld int, accumulate bool) {
 	_, at := b.kv.at(t.window, t.kvHead)
 	length := b.kv.length[t.window]
 	for j := 0; j < t.headDim; j += panelRows {
@@ -181,12 +195,12 @@ func (t tile) mix(b *batch, probs rows, out []float32, ld int) {
 		if b.kv.numerics == Exact {
 			values := b.kv.f32[at+j*length:]
 			part := kernel.Panels{Rows: width, Cols: t.hi - t.lo, Data: values[t.lo*panelRows : t.hi*panelRows]}
-			kernel.MatMul(out[j:], ld, probs.f32, probs.ld, t.n, &part, 0, 1, false)
+			kernel.MatMul(out[j:], ld, probs.f32, probs.ld, t.n, &part, 0, 1, accumulate)
 			continue
 		}
 		values := b.kv.bf16[at+j*ceil(length, depthBF16):]
 		part := kernel.PanelsBF16{Rows: width, Cols: t.hi - t.lo, Data: values[t.lo*panelRows : ceil(t.hi, depthBF16)*panelRows]}
-		kernel.MatMulBF16(out[j:], ld, probs.bf16, probs.ld, t.n, &part, 0, 1, false)
+		kernel.MatMulBF16(out[j:], ld, probs.bf16, probs.ld, t.n, &part, 0, 1, accumulate)
 	}
 }
 

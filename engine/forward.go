@@ -52,7 +52,7 @@ type scratch struct {
 	ctxIn    buffer    // the same, as the product with o reads it
 	gate, up []float32 // [blockRows x FFN]
 	act      buffer    // [blockRows x FFN] input of down
-	scores   []float32 // [queryRows x keys]
+	scores   []float32 // [queryRows x keyCols]
 	probs    buffer    // the same, as the product with the values reads them
 	tile     []float32 // [blockRows x tileCols] logits
 	teach    []float32 // the same of the teacher

@@ -38,6 +38,35 @@ func TestLogProbsMatchReference(t *testing.T) {
 	}
 }
 
+// TestLongWindow crosses blocks of keys, with and without a sliding window that spans more than one.
+func TestLongWindow(t *testing.T) {
+	for _, sliding := range []int{0, 700} {
+		tiny := *tinyModels()["llama"]
+		tiny.positions, tiny.window, tiny.layers = 1200, sliding, 2
+		if sliding > 0 {
+			tiny.arch = "mistral"
+		}
+		tiny.fill()
+		window := tiny.texts(1100)[0]
+		logits, _ := tiny.run(window)
+		want := logProbs(logits)
+		for _, numerics := range []Numerics{Exact, Fast} {
+			got, err := tiny.open(t, Options{Threads: 2, Numerics: numerics}).LogProbs(context.Background(), window, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			worst, mean := 0.0, 0.0
+			for i, p := range got {
+				d := math.Abs(float64(p) - want[i][window[i+1]])
+				worst, mean = max(worst, d), mean+d/float64(len(got))
+			}
+			if numerics == Exact && worst > tolerance || mean > 0.05 {
+				t.Errorf("sliding window of %d, %v: log-probabilities differ by up to %v, %v in the mean", sliding, numerics, worst, mean)
+			}
+		}
+	}
+}
+
 func TestScoreMatchesReference(t *testing.T) {
 	for name, tiny := range tinyModels() {
 		t.Run(name, func(t *testing.T) {

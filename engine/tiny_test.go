@@ -22,6 +22,7 @@ type tiny struct {
 	scaling                             map[string]any
 	tied, bias, qkNorm                  bool
 	window                              int
+	positions                           int // 0: 512
 
 	weights map[string][]float32
 	shapes  map[string][]int
@@ -103,7 +104,7 @@ func (t *tiny) write(tb testing.TB, dir string) {
 		"model_type":        t.arch,
 		"num_hidden_layers": t.layers, "hidden_size": t.hidden, "intermediate_size": t.ffn, "vocab_size": t.vocab,
 		"num_attention_heads": t.heads, "num_key_value_heads": t.kvHeads, "head_dim": t.dim,
-		"rms_norm_eps": t.eps, "rope_theta": t.theta, "max_position_embeddings": 512,
+		"rms_norm_eps": t.eps, "rope_theta": t.theta, "max_position_embeddings": max(512, t.positions),
 		"tie_word_embeddings": t.tied, "hidden_act": "silu", "torch_dtype": "float32",
 	}
 	if t.scaling != nil {

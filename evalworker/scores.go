@@ -16,7 +16,7 @@ import (
 
 // numericsVersion stands for everything in this program that decides a score and is not told apart
 // by name. It changes when exact numerics give other bits, so that old scores are not taken for new ones.
-const numericsVersion = 1
+const numericsVersion = 2
 
 // Score is an evaluation of a candidate: the content of a file in scores/. The fields above the line
 // follow from what the digest stands for, bit for bit, wherever they are computed.

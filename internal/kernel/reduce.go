@@ -65,15 +65,6 @@ func maximum(x []float32) float32 {
 	return acc[0]
 }
 
-// Softmax replaces a row by e^(x-max) · (1/Σ e^(x-max)). Elements of -Inf become 0; a row with nothing above -Inf or with +Inf or NaN in it
-// becomes NaN.
-func Softmax(row []float32) {
-	if len(row) == 0 {
-		return
-	}
-	Scale(row, 1/sumExp(row, maximum(row), true))
-}
-
 // MaxSumExp returns the maximum of a tile of logits and Σ e^(l-max). The log-sum-exp of a row is merged from its tiles' pairs.
 func MaxSumExp(logits []float32) (max, sum float32) {
 	max = maximum(logits)

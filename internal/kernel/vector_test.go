@@ -220,24 +220,58 @@ func maxInGo(t *testing.T, x []float32, bits uint32) {
 	}
 }
 
-func TestSoftmaxAndMaxSumExp(t *testing.T) {
+func TestMaxSumExp(t *testing.T) {
 	eachVariant(t, func(t *testing.T) {
 		forms(t, func(t *testing.T, r source, n int, fill func([]float32)) {
-			x, check := guarded(n, r.IntN(16))
+			x, _ := guarded(n, r.IntN(16))
 			fill(x)
 			m := largest(x)
 			sum := laneSums(n, func(i int, acc float32) float32 { return acc + exp32(x[i]-m) })
-			gotMax, gotSum := MaxSumExp(x)
-			if gotMax != m || !same(gotSum, sum) {
+			if gotMax, gotSum := MaxSumExp(x); gotMax != m || !same(gotSum, sum) {
 				t.Fatalf("MaxSumExp of %d: %v, %v, want %v, %v", n, gotMax, gotSum, m, sum)
 			}
-			want := make([]float32, n)
-			for i, v := range x {
-				want[i] = exp32(v-m) * (1 / sum)
+		})
+	})
+}
+
+// TestOnline holds two parts of a row to the definition.
+func TestOnline(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		forms(t, func(t *testing.T, r source, n int, fill func([]float32)) {
+			if n == 0 {
+				return
 			}
-			Softmax(x)
-			requireSame(t, "Softmax", x, want)
-			check(t)
+			first, checkFirst := guarded(n, r.IntN(16))
+			second, checkSecond := guarded(1+r.IntN(n), r.IntN(16))
+			fill(first)
+			fill(second)
+			part := func(x []float32, m float32) (want []float32, sum float32) {
+				for _, v := range x {
+					want = append(want, exp32(v-m))
+				}
+				return want, laneSums(len(x), func(i int, acc float32) float32 { return acc + want[i] })
+			}
+			var o Online
+			m := largest(first)
+			want, sum := part(first, m)
+			if scale := o.Add(first); scale != 1 {
+				t.Fatalf("the first part asks for a factor of %v", scale)
+			}
+			requireSame(t, "first part", first, want)
+			factor := float32(1)
+			if m2 := largest(second); m2 > m {
+				factor, m = exp32(m-m2), m2
+			}
+			want, more := part(second, m)
+			if scale := o.Add(second); !same(scale, factor) {
+				t.Fatalf("factor %v, want %v", scale, factor)
+			}
+			requireSame(t, "second part", second, want)
+			if got, norm := o.Norm(), 1/(float32(sum*factor)+more); !same(got, norm) {
+				t.Fatalf("norm %v, want %v", got, norm)
+			}
+			checkFirst(t)
+			checkSecond(t)
 		})
 	})
 }
@@ -248,16 +282,17 @@ func TestSoftmaxAccuracy(t *testing.T) {
 	r.normal(x, 5)
 	x[7] = float32(math.Inf(-1))
 	var sum float64
-	want := make([]float64, len(x))
+	want, shift := make([]float64, len(x)), make([]float64, len(x))
 	for i, v := range x {
 		want[i] = math.Exp(float64(v))
 		sum += want[i]
-	}
-	shift := make([]float64, len(x))
-	for i, v := range x {
 		shift[i] = math.Abs(float64(v) - float64(largest(x)))
 	}
-	Softmax(x)
+	var o Online
+	const cut = 200
+	o.Add(x[:cut])
+	Scale(x[:cut], o.Add(x[cut:]))
+	Scale(x, o.Norm())
 	if x[7] != 0 {
 		t.Errorf("-Inf became %v", x[7])
 	}
@@ -265,8 +300,9 @@ func TestSoftmaxAccuracy(t *testing.T) {
 		if i == 7 {
 			continue
 		}
-		// The exponential, its sum, its inverse and the product round; so does x - max, which the exponential takes as it is.
-		if e := math.Abs(float64(v)*sum/want[i] - 1); e > 4e-7+shift[i]*0x1p-24 {
+		// The exponential, its sum, its inverse and two products round; so do x - max and the change of max, which the exponential takes as
+		// they are.
+		if e := math.Abs(float64(v)*sum/want[i] - 1); e > 6e-7+2*shift[i]*0x1p-24 {
 			t.Errorf("element %d: %v, want %v", i, v, want[i]/sum)
 		}
 	}
