@@ -4,10 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-
-	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/blas64"
-	"gonum.org/v1/gonum/lapack/lapack64"
 )
 
 // Damping is the share of the mean of H's diagonal that is added to the diagonal.
@@ -140,32 +136,35 @@ func newHessian(gram []float32, cols, tokens int) hessian {
 // upper and a lower triangle, so that U = (JLJ)⁻¹ = J·L⁻¹·J: H⁻¹ itself is never formed.
 func (h hessian) factor() ([]float64, error) {
 	n := h.cols
-	a := make([]float64, n*n)
+	ld := n + 8 // not a power of two, whose rows would share few places of a cache
+	a := make([]float64, n*ld)
 	for i := range n {
-		for j := range i { // below the diagonal of J·H·J lies the upper triangle of H, reversed
-			a[i*n+j] = h.scale * float64(h.gram[(n-1-i)*n+n-1-j])
+		row := h.gram[(n-1-i)*n:][:n] // below the diagonal of J·H·J lies the upper triangle of H, reversed
+		for j := range i {
+			a[i*ld+j] = h.scale * float64(row[n-1-j])
 		}
-		a[i*n+i] = h.diag[n-1-i]
+		a[i*ld+i] = h.diag[n-1-i]
 	}
-	_, ok := lapack64.Potrf(blas64.Symmetric{N: n, Stride: n, Data: a, Uplo: blas.Lower})
+	l, ok := inverseCholesky(a, n, ld)
+	u := a[:n*n]
+	clear(u)
 	if !ok {
-		return a, errors.New("obs: the Hessian is not positive definite")
+		return u, errors.New("obs: the Hessian is not positive definite")
 	}
-	if !lapack64.Trtri(blas64.Triangular{Uplo: blas.Lower, Diag: blas.NonUnit, N: n, Stride: n, Data: a}) {
-		return a, errors.New("obs: the factor of the Hessian is singular")
-	}
-	for i, k := 0, len(a)-1; i < k; i, k = i+1, k-1 { // J·a·J is a read backwards
-		a[i], a[k] = a[k], a[i]
+	for i := range n {
+		for j := range i + 1 {
+			u[(n-1-i)*n+n-1-j] = l[(j/width64*n+i)*width64+j%width64]
+		}
 	}
 	for j := range n {
-		if d := a[j*n+j]; !(float32(d) > 0 && float32(1/d) > 0) || math.IsInf(float64(float32(d)), 0) || math.IsInf(float64(float32(1/d)), 0) {
-			return a, fmt.Errorf("obs: the factor of the Hessian has %v on its diagonal", d)
+		if d := u[j*n+j]; !(float32(d) > 0 && float32(1/d) > 0) || math.IsInf(float64(float32(d)), 0) || math.IsInf(float64(float32(1/d)), 0) {
+			return u, fmt.Errorf("obs: the factor of the Hessian has %v on its diagonal", d)
 		}
 	}
-	if r := h.residual(a); !(r < maxResidual) {
-		return a, fmt.Errorf("obs: the factor of the Hessian is off by %.1e", r)
+	if r := h.residual(u); !(r < maxResidual) {
+		return u, fmt.Errorf("obs: the factor of the Hessian is off by %.1e", r)
 	}
-	return a, nil
+	return u, nil
 }
 
 // residual is |H·UᵀU·x - x| / |x| for a fixed x without structure.

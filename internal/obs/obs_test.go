@@ -65,7 +65,7 @@ func TestFactorIsTheCholeskyFactorOfTheInverse(t *testing.T) {
 	for _, c := range []struct {
 		cols, tokens int
 		dead         []int
-	}{{1, 3, nil}, {2, 5, nil}, {7, 20, []int{3}}, {33, 10, []int{0, 32}}, {64, 200, nil}, {100, 5, nil}, {3, 4, []int{0, 1, 2}}} {
+	}{{1, 3, nil}, {2, 5, nil}, {7, 20, []int{3}}, {33, 10, []int{0, 32}}, {64, 200, nil}, {193, 40, []int{64}}, {100, 5, nil}, {3, 4, []int{0, 1, 2}}} {
 		g := gram(r, c.cols, c.tokens, c.dead...)
 		u, err := newHessian(g, c.cols, c.tokens).factor()
 		if err != nil {
