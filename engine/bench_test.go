@@ -26,7 +26,7 @@ func benchmarkSmolLM2(b *testing.B, kl bool) {
 func benchmarkNumerics(b *testing.B, numerics Numerics, kl bool) {
 	ck := smolLM2(b)
 	windows := windowsOf(b, ck, opticks(b), 512, 0, 1, 2, 3)
-	m, err := Load(ck, Options{Numerics: numerics, Cache: 1 << 30})
+	m, err := Load(ck, Options{Numerics: numerics, Cache: 4 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/paretopress/paretopress/internal/kernel"
@@ -180,5 +182,47 @@ func TestFastIsNearExact(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnderCollection scores on several models at once while the garbage collector runs without a pause, so that kernels are
+// preempted and stacks move: no bit may change.
+func TestUnderCollection(t *testing.T) {
+	tiny := tinyModels()["llama"]
+	windows := tiny.texts(150, 33)
+	candidates := tiny.offspring(4)
+	for _, numerics := range []Numerics{Exact, Fast} {
+		open := func() *Model { return tiny.open(t, Options{Threads: 2, Numerics: numerics, Cache: 1 << 18}) }
+		want, err := open().Score(context.Background(), windows, nil, candidates, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop := make(chan struct{})
+		var collector, scorers sync.WaitGroup
+		collector.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					runtime.GC()
+				}
+			}
+		})
+		for range 3 {
+			m := open()
+			scorers.Go(func() {
+				for range 10 {
+					got, err := m.Score(context.Background(), windows, nil, candidates, nil)
+					if err != nil || !reflect.DeepEqual(got, want) {
+						t.Errorf("%v: other scores, error %v", numerics, err)
+						return
+					}
+				}
+			})
+		}
+		scorers.Wait()
+		close(stop)
+		collector.Wait()
 	}
 }
