@@ -93,7 +93,7 @@ func (s *session) runWorker(ctx context.Context, slots, threads int) error {
 		b.close(s)
 		return err
 	}
-	s.say("%d evaluations at once on %d threads for the server at %s; Ctrl-C stops when the candidates in hand are stored", slots, threads, b.address)
+	s.say("%d evaluations at once on %d threads for the server at %s; Ctrl-C stops, and what is in hand is left to other workers", slots, threads, b.address)
 	<-ctx.Done()
 	s.say("stopping")
 	b.close(s)
