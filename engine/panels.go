@@ -168,6 +168,9 @@ func (m *Model) decode(w *panels, src Weights, first int) error {
 
 // notFinite returns the index of the first NaN or infinity in x, or -1.
 func notFinite(x []float32) int {
+	if kernel.Finite(x) {
+		return -1
+	}
 	const exponent = 0x7f800000
 	for i, v := range x {
 		if math.Float32bits(v)&exponent == exponent {

@@ -49,6 +49,13 @@ func decodeCodesAVX512(dst *float32, src *byte, table *uint32, bytes int, grids 
 //go:noescape
 func decodeQ4_1AVX512(dst *float32, src *byte, blocks int)
 
+// magnitudeAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = max(acc[i%16], math.Float32bits(x[i])<<1)
+//
+//go:noescape
+func magnitudeAVX512(acc *[16]uint32, x *float32, blocks int)
+
 // decodeF16AVX2 computes, for 16·blocks elements, blocks >= 1, and h of 16 bits from src,
 //
 //	dst[i] = DecodeF16(h[i])
@@ -93,6 +100,13 @@ func decodeCodesAVX2(dst *float32, src *byte, table *uint32, bytes int, grids *u
 //
 //go:noescape
 func decodeQ4_1AVX2(dst *float32, src *byte, blocks int)
+
+// magnitudeAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = max(acc[i%16], math.Float32bits(x[i])<<1)
+//
+//go:noescape
+func magnitudeAVX2(acc *[16]uint32, x *float32, blocks int)
 
 // expandF16AVX512 computes, for 16·blocks elements, blocks >= 1, reading up to 32 bytes
 // from where the values of each 16 begin,

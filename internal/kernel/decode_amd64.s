@@ -130,6 +130,25 @@ loop:
 	VZEROUPPER
 	RET
 
+// func magnitudeAVX512(acc *[16]uint32, x *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·magnitudeAVX512(SB), NOSPLIT, $0-24
+	MOVQ    x+8(FP), AX
+	MOVQ    acc+0(FP), CX
+	MOVQ    blocks+16(FP), DX
+	VMOVUPS (CX), Z0
+
+loop:
+	VMOVUPS (AX), Z1
+	VPSLLD  $0x01, Z1, Z1
+	VPMAXUD Z1, Z0, Z0
+	ADDQ    $+64, AX
+	DECQ    DX
+	JNZ     loop
+	VMOVUPS Z0, (CX)
+	VZEROUPPER
+	RET
+
 // func decodeF16AVX2(dst *float32, src *byte, blocks int)
 // Requires: AVX, F16C
 TEXT ·decodeF16AVX2(SB), NOSPLIT, $0-24
@@ -289,6 +308,30 @@ loop:
 	ADDQ         $+20, CX
 	DECQ         DX
 	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func magnitudeAVX2(acc *[16]uint32, x *float32, blocks int)
+// Requires: AVX, AVX2
+TEXT ·magnitudeAVX2(SB), NOSPLIT, $0-24
+	MOVQ    x+8(FP), AX
+	MOVQ    acc+0(FP), CX
+	MOVQ    blocks+16(FP), DX
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+
+loop:
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	VPSLLD  $0x01, Y2, Y2
+	VPMAXUD Y2, Y0, Y0
+	VPSLLD  $0x01, Y3, Y3
+	VPMAXUD Y3, Y1, Y1
+	ADDQ    $+64, AX
+	DECQ    DX
+	JNZ     loop
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
 	VZEROUPPER
 	RET
 

@@ -55,6 +55,17 @@ func decodeQ4_1Blocks(v variant, dst *float32, src *byte, blocks int) {
 	}
 }
 
+func magnitudeBlocks(v variant, acc *[lanes]uint32, x *float32, blocks int) {
+	switch {
+	case v >= avx512:
+		magnitudeAVX512(acc, x, blocks)
+	case v >= avx2:
+		magnitudeAVX2(acc, x, blocks)
+	default:
+		magnitudeGo(acc, x, blocks)
+	}
+}
+
 // decodeGroups decodes groups of 16·blocks codes of b bits, a grid each. It does all of them or, where 16 bytes from the last codes on do
 // not lie in src, nothing, and says which.
 func decodeGroups(v variant, dst []float32, src []byte, b int, grids []grid, blocks int) bool {

@@ -5,12 +5,13 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// decode generates the functions that read stored weights: 16-bit numbers, packed integers, bitmasks and ggml's Q4_1.
+// decode generates the functions that read stored weights, 16-bit numbers, packed integers, bitmasks and ggml's Q4_1, and that check them.
 func decode(g *gen) {
 	for _, i := range []isa{avx512, avx2} {
 		g.halves(i)
 		g.integers(i)
 		g.q41(i)
+		g.magnitude(i)
 	}
 	g.masked("expandF16", "DecodeF16", g.widenF16)
 	g.masked("expandBF16", "DecodeBF16", g.widenBF16)
@@ -206,4 +207,24 @@ func (g *gen) q41(i isa) {
 		g.VMOVUPS(upper[i], at(dst, blockBytes+i*g.bytes))
 	})
 	g.advance("loop", blocks, step{dst, 2 * blockBytes}, step{src, 20})
+}
+
+// magnitude generates the search for the largest bits without the sign.
+func (g *gen) magnitude(i isa) {
+	g.function(i, "magnitude", "func(acc *[16]uint32, x *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	acc[i%16] = max(acc[i%16], math.Float32bits(x[i])<<1)`)
+	x, p, blocks := g.argument("x"), g.argument("acc"), g.argument("blocks")
+	acc := g.load(p)
+	g.Label("loop")
+	v := g.load(x)
+	g.each(func(i int) {
+		g.VPSLLD(operand.U8(1), v[i], v[i])
+		g.VPMAXUD(v[i], acc[i], acc[i])
+	})
+	g.ADDQ(operand.I8(blockBytes), x)
+	g.DECQ(blocks)
+	g.JNZ(operand.LabelRef("loop"))
+	g.store(acc, p)
+	g.end()
 }
