@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-
-	"github.com/paretopress/paretopress/internal/kernel"
 )
 
 // Gram is XᵀX of the inputs X [Tokens x Cols] of linear modules that share an
@@ -20,8 +18,9 @@ type Gram struct {
 // Calibrate runs windows through the dense model a block at a time and calls visit
 // with the Grams of each block from ≤ block < to, in order.
 //
-// The sums are float32 in both numerics, a chain of FMAs over the positions of the
-// windows in order. Memory beyond the model's: the hidden states of all windows
+// The sums are float32 in both numerics, over the positions of the windows in order:
+// in exact numerics a chain of FMAs of float32 inputs, in fast numerics of the inputs
+// as the modules see them, rounded to bfloat16. Memory beyond the model's: the hidden states of all windows
 // and one block's Grams, which visit may keep. An error of visit ends the run and is
 // returned.
 func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, visit func(block int, grams []Gram) error) error {
@@ -111,7 +110,7 @@ func (m *Model) grams(layer, tokens int) []Gram {
 func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp []*panels, grams []Gram) error {
 	var t *tap
 	if grams != nil {
-		t = m.tap(b.rows)
+		t = m.tap(b)
 	}
 	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
 		return err
@@ -136,75 +135,7 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 		}
 		s := <-m.scratch
 		defer func() { m.scratch <- s }()
-		t.product(&grams[jobs[i].input], t.x[jobs[i].input], jobs[i].first, s)
+		t.product(&grams[jobs[i].input], tapInput(jobs[i].input), jobs[i].first, s)
 	})
 	return ctx.Err()
-}
-
-// tapInput is one of the four inputs of linear modules in a layer.
-type tapInput int
-
-const (
-	tapAttention tapInput = iota // q, k, v
-	tapOut                       // o
-	tapMLP                       // gate, up
-	tapDown                      // down
-	tapInputs
-)
-
-// tap records the inputs of the linear modules of a layer for the positions of a
-// batch, packed as panels of the matrix Xᵀ [cols x rows].
-type tap struct {
-	rows int
-	x    [tapInputs][]float32
-}
-
-// tap returns the model's tap, laid out for a batch.
-func (m *Model) tap(rows int) *tap {
-	c, t := m.config, &m.inputs
-	t.rows = rows
-	for i, cols := range [tapInputs]int{c.Hidden, c.Heads * c.HeadDim, c.Hidden, c.FFN} {
-		t.x[i] = grow(t.x[i], ceil(cols, panelRows)*rows)
-	}
-	return t
-}
-
-// record keeps the input of a module at position i of a row block; a nil tap keeps
-// nothing.
-func (t *tap) record(input tapInput, r rowBlock, i int, row []float32) {
-	if t == nil {
-		return
-	}
-	for j := 0; j < len(row); j += panelRows {
-		copy(t.x[input][j*t.rows+(r.row+i)*panelRows:][:panelRows], row[j:])
-	}
-}
-
-// gramRows is the number of rows of a Gram that a thread adds to at a time.
-const gramRows = 2 * panelRows
-
-// product adds the batch's part to rows first … first+gramRows-1 of a Gram, from
-// the diagonal on.
-func (t *tap) product(g *Gram, x []float32, first int, s *scratch) {
-	n := min(gramRows, g.Cols-first)
-	ld := pad(t.rows)
-	s.input = grow(s.input, gramRows*ld)
-	for j := range n {
-		at := first + j
-		column := x[at/panelRows*panelRows*t.rows+at%panelRows:]
-		for i := range t.rows {
-			s.input[j*ld+i] = column[i*panelRows]
-		}
-	}
-	rest := kernel.Panels{Rows: g.Cols - first, Cols: t.rows, Data: x[first*t.rows:]}
-	kernel.MatMul(g.Sum[first*g.Cols+first:], g.Cols, s.input, ld, n, &rest, 0, rest.Panels(), true)
-}
-
-// mirror copies the upper half of a Gram to the lower.
-func mirror(g Gram) {
-	for i := range g.Cols {
-		for j := range i {
-			g.Sum[i*g.Cols+j] = g.Sum[j*g.Cols+i]
-		}
-	}
 }

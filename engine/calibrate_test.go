@@ -109,6 +109,39 @@ func TestGramsAreExact(t *testing.T) {
 	}
 }
 
+// TestFastGrams: in fast numerics too the size of a batch decides nothing, and the sums are near those of
+// exact numerics: each of the two factors of a product is rounded by up to 2^-9 of its value, and the inputs
+// of later modules have been through as many roundings.
+func TestFastGrams(t *testing.T) {
+	tiny := tinyModels()["llama"]
+	windows := tiny.texts(150, 64, 129, 33, 300, 301)
+	exact := calibrate(t, tiny.load(t, 1), windows, 0, 2)
+	defer useVariant(t, kernel.Active())
+	for _, variant := range kernel.Variants() {
+		useVariant(t, variant)
+		want := calibrate(t, tiny.open(t, Options{Threads: 1, Numerics: Fast}), windows, 0, 2)
+		for _, threads := range []int{2, 3} {
+			got := calibrate(t, tiny.open(t, Options{Threads: threads, Numerics: Fast}), windows, 0, 2)
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s, %d threads: other Grams", variant, threads)
+			}
+		}
+		for block, grams := range want {
+			for i, g := range grams {
+				var off, size float64
+				for k, x := range g.Sum {
+					y := exact[block][i].Sum[k]
+					off += math.Pow(float64(x-y), 2)
+					size += math.Pow(float64(y), 2)
+				}
+				if !(math.Sqrt(off/size) < 0x1p-7) {
+					t.Errorf("%s, block %d, %v: off by %.1e of its norm", variant, block, g.Modules, math.Sqrt(off/size))
+				}
+			}
+		}
+	}
+}
+
 func TestCalibrateRange(t *testing.T) {
 	tiny := tinyModels()["llama"]
 	m := tiny.load(t, 2)

@@ -56,7 +56,7 @@ type scratch struct {
 	probs    buffer    // the same, as the product with the values reads them
 	tile     []float32 // [blockRows x tileCols] logits
 	teach    []float32 // the same of the teacher
-	input    []float32 // [gramRows x rows of the batch] inputs of a module, transposed
+	input    buffer    // [gramRows x rows of the batch] inputs of a module, transposed
 }
 
 // span is the windows from … to-1 of a call.
