@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -92,8 +93,8 @@ func packed[T Packed](p T, err error) (Packed, error) {
 	return p, nil
 }
 
-// maxWeights bounds the size of a matrix, so that no product of its dimensions overflows.
-const maxWeights = 1 << 40
+// maxWeights bounds the size of a matrix, so that no product of its dimensions and the bits of a weight overflows.
+const maxWeights = min(1<<40, math.MaxInt>>4)
 
 // checkShape returns an error unless a matrix can have this shape.
 func checkShape(rows, cols int) error {

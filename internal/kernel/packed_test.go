@@ -188,7 +188,7 @@ func TestPackedRefusesWhatCannotBe(t *testing.T) {
 		"unknown form":         {"bitmap", 3, 13, b.Parts()},
 		"no rows":              {b.Format(), 0, 13, b.Parts()},
 		"negative columns":     {b.Format(), 3, -13, b.Parts()},
-		"huge":                 {b.Format(), 1 << 62, 1 << 62, b.Parts()},
+		"huge":                 {b.Format(), math.MaxInt, math.MaxInt, b.Parts()},
 		"other shape":          {b.Format(), 3, 17, b.Parts()},
 		"short mask":           {b.Format(), 3, 13, cut(b, 0, 1)},
 		"short values":         {b.Format(), 3, 13, cut(b, 1, 2)},
