@@ -92,7 +92,7 @@ func TestScheduleValidate(t *testing.T) {
 		"initial":        func(s *Schedule) { s.Initial.Keep = 0 },
 		"keep more":      func(s *Schedule) { s.Stages[0].Keep = 9 },
 		"no windows":     func(s *Schedule) { s.Stages[0].Windows = 0 },
-		"windows":        func(s *Schedule) { s.Initial.Windows = 1 << 40 },
+		"windows":        func(s *Schedule) { s.Initial.Windows = 1 << 30 },
 		"merge one":      func(s *Schedule) { s.Merge = []int{1} },
 		"merge too many": func(s *Schedule) { s.Merge = []int{9} },
 		"generations":    func(s *Schedule) { s.Generations = -1 },
