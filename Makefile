@@ -54,7 +54,12 @@ speed-matmul: peers ## matrix products beside PyTorch's on one thread, in altern
 	$(GO) test -c -o .venv/kernel.test ./internal/kernel
 	.venv/bin/python bench/peers/time_matmul.py --kernel .venv/kernel.test
 
+speed-search: peers ## a search's candidates beside EvoPress's own loop (EVOPRESS names a clone, PARETOPRESS_SMOLLM2 the .gguf file)
+	$(GO) test -c -o .venv/evalworker.test ./evalworker
+	.venv/bin/python bench/peers/time_search.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
+		--evopress "$(EVOPRESS)" --evalworker .venv/evalworker.test
+
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul ci
+.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul speed-search ci
