@@ -10,10 +10,15 @@ import (
 // meet zeros of W and may be anything finite. Row i of C starts at c[i·ldc]; the numbers between rows are not touched. C must not
 // overlap A.
 //
-// Each element is a float32 sum of exact products. The order of the sum and its intermediate roundings are those of the variant, so
-// variants differ in the last bits; for one variant on one kind of processor they depend on nothing else: no split of
-// the rows, of the panels or between calls changes a bit. The variants without bfloat16 instructions agree on every bit with MatMul of the
-// numbers as float32. Those with them, "amx" and "avx512bf16", take denormal bfloat16 numbers for zero and flush denormal sums to zero.
+// Each element is a float32 sum of products, which are exact. The order of the sum and its roundings, all to nearest, are the variant's:
+//
+//   - "avx512", "avx2" and "go" have no instructions for bfloat16. They agree on every bit with MatMul of the numbers as float32: one chain
+//     c = fma(a[i][k], w[j][k], c), k ascending.
+//   - "avx512bf16" has the same chain, but takes k = 1, 0, 3, 2, …
+//   - "amx" sums 16 even and 16 odd k, in two chains that start from +0, and adds their sum to c, for each 32 columns.
+//
+// The latter two take denormal numbers of A and W for zero and flush denormal sums to zero, as Intel's manual has it for VDPBF16PS and
+// TDPBF16PS. No split of the rows, of the panels or between calls changes a bit.
 func MatMulBF16(c []float32, ldc int, a []uint16, lda, m int, w *PanelsBF16, p0, p1 int, accumulate bool) {
 	depth := w.Depth()
 	if p0 < 0 || p1 < p0 || p1 > w.Panels() || len(w.Data) < w.Panels()*depth*PanelWidth {
