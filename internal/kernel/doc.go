@@ -1,5 +1,5 @@
-// Package kernel holds the float32 kernels of the evaluator in Go assembly, each beside its pure-Go reference, and the decoders of packed
-// weight formats.
+// Package kernel holds the kernels of the evaluator in Go assembly, each beside its pure-Go reference, and the decoders of packed weight
+// formats.
 //
 //	w := kernel.NewPanels(rows, cols)            // pack once
 //	w.Pack(0, weights, rows)
@@ -19,7 +19,8 @@
 //     as l and l+8, l and l+4, l and l+2, l and l+1.
 //   - Transcendental functions are one polynomial, evaluated with fused multiply-adds in one order.
 //
-// The one exception: where a result is NaN it is NaN in every variant, but the sign and payload of the NaN are not specified.
+// Two exceptions: where a result is NaN it is NaN in every variant, but the sign and payload of the NaN are not specified; and a sum of
+// products of bfloat16 numbers, [MatMulBF16], is the variant's, though the same for any number of threads and any split of rows and panels.
 //
 // Go has no float32 fused multiply-add, and float32(math.FMA(…)) rounds twice. The reference rounds the float64 sum to odd first, after
 // S. Boldo and G. Melquiond, Emulation of a FMA and Correctly Rounded Sums: Proved Algorithms Using Rounding to Odd, IEEE Transactions on
