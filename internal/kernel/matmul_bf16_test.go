@@ -143,7 +143,7 @@ func chainBF16(v variant, a, w []uint16, s float32) float32 {
 // TestMatMulBF16Chains holds every variant to its definition, bit for bit, whatever the split into rows, panels and calls, the
 // strides and the alignment of its operands.
 func TestMatMulBF16Chains(t *testing.T) {
-	const m, rows, cols = 75, 180, 1130
+	const m, rows, cols = 45, 164, 1130
 	r := newSource(4)
 	normal := func(s []float32) { r.normal(s, 1) }
 	w := NewPanelsBF16(rows, cols)
@@ -266,7 +266,7 @@ func TestMatMulBF16Specials(t *testing.T) {
 // TestMatMulBF16Preempted has goroutines move between threads and be stopped by the garbage collector between and, by signals, in the midst
 // of products: the registers and tiles of a product must be those of its own thread throughout.
 func TestMatMulBF16Preempted(t *testing.T) {
-	const m, rows, cols, goroutines, rounds = 100, 96, 640, 6, 30
+	const m, rows, cols, goroutines, rounds = 100, 96, 640, 6, 20
 	eachVariant(t, func(t *testing.T) {
 		if Active() == "go" {
 			t.Skip("no registers of its own")
