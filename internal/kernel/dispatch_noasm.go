@@ -2,12 +2,6 @@
 
 package kernel
 
-func supported(v variant) bool { return v == pureGo }
-
-func preferred(variant) bool { return true }
-
-func (t tile) wide(_ variant, rows int) { t.wideGo(rows) }
-
 func packBlocks(_ variant, dst, src []float32, ld, cols int) { packBlocksGo(dst, src, ld, cols) }
 
 func expBlocks(_ variant, dst, x *float32, blocks int) {

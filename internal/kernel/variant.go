@@ -15,6 +15,7 @@ type variant uint32
 
 const (
 	pureGo variant = iota
+	neon           // the matrix products; the rest is that of pureGo
 	avx2
 	avx512
 	avx512bf16 // the float32 kernels are those of avx512
@@ -22,7 +23,7 @@ const (
 	numVariants
 )
 
-var variantNames = [numVariants]string{pureGo: "go", avx2: "avx2", avx512: "avx512", avx512bf16: "avx512bf16", amx: "amx"}
+var variantNames = [numVariants]string{pureGo: "go", neon: "neon", avx2: "avx2", avx512: "avx512", avx512bf16: "avx512bf16", amx: "amx"}
 
 // active is the only mutable state of the package; initErr is written before main starts.
 var (

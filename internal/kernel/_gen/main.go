@@ -22,6 +22,9 @@ func main() {
 			log.Fatalf("gen: %s: %v", name, err)
 		}
 	}
+	if err := neon("../neon_arm64"); err != nil {
+		log.Fatalf("gen: neon: %v", err)
+	}
 }
 
 // write generates path.s and the stubs path.go.
