@@ -272,5 +272,26 @@ func BenchmarkDecodeRows(b *testing.B) {
 				p.DecodeRows(0, rows, dst)
 			}
 		})
+		// 32 rows at a time into panels: what the switch of a unit to another level costs.
+		b.Run(p.Format()+"/panels", func(b *testing.B) {
+			panels := NewPanels(rows, cols)
+			b.SetBytes(4 * rows * cols)
+			for b.Loop() {
+				for first := 0; first < rows; first += PanelWidth {
+					p.DecodeRows(first, PanelWidth, dst)
+					panels.Pack(first, dst, PanelWidth)
+				}
+			}
+		})
+		b.Run(p.Format()+"/panels-bf16", func(b *testing.B) {
+			panels := NewPanelsBF16(rows, cols)
+			b.SetBytes(4 * rows * cols)
+			for b.Loop() {
+				for first := 0; first < rows; first += PanelWidth {
+					p.DecodeRows(first, PanelWidth, dst)
+					panels.Pack(first, dst, PanelWidth)
+				}
+			}
+		})
 	}
 }

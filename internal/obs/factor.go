@@ -43,6 +43,8 @@ type uStripe struct {
 // them, so that H_jj = 1 stands for it and sweeps set its weights to 0. Then [Damping] times the mean
 // of the diagonal is added to the diagonal.
 //
+// While it runs it takes 16 bytes for each element of H; the factor keeps 2.
+//
 // New returns an error if gram has another size, is not finite or has a negative diagonal. If the
 // factorization fails all the same, the factor is the identity and [Factor.Failure] says why.
 func New(gram []float32, cols, tokens int) (*Factor, error) {

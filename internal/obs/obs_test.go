@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -386,6 +387,42 @@ func TestBlockSizesAgree(t *testing.T) {
 					t.Fatalf("%s: with blocks of %v weight %d is %v, with blocks of 1 %v", name, size, i, v, first.seen[i])
 				}
 			}
+		}
+	}
+}
+
+// TestVariantsAgree: a bank has the same bytes whatever the processor that built it.
+func TestVariantsAgree(t *testing.T) {
+	const rows, cols, tokens = 40, 200, 300
+	r := rand.New(rand.NewPCG(7, 7))
+	g, w := gram(r, cols, tokens), randomWeights(r, rows*cols)
+	before := kernel.Active()
+	defer func() {
+		if err := kernel.Use(before); err != nil {
+			t.Fatal(err)
+		}
+	}()
+	var first *Factor
+	var stored []float32
+	for _, name := range kernel.Variants() {
+		if err := kernel.Use(name); err != nil {
+			t.Fatal(err)
+		}
+		f, err := New(g, cols, tokens)
+		if err != nil || f.Failure() != nil {
+			t.Fatal(err, f.Failure())
+		}
+		p := pack(w, rows, cols)
+		f.Sweep(p, 96, &recorder{cols: cols, round: strategies["grid"]})
+		if first == nil {
+			first, stored = f, rowMajor(p)
+			continue
+		}
+		if !reflect.DeepEqual(f, first) {
+			t.Errorf("%s: another factor", name)
+		}
+		if !slices.Equal(rowMajor(p), stored) {
+			t.Errorf("%s: other weights", name)
 		}
 	}
 }
