@@ -22,8 +22,8 @@ type BenchInput struct {
 	Windows   int           // windows that a candidate is scored on, fewer if the text is short
 	Offspring int           // candidates that are scored together
 	Time      time.Duration // that a measurement takes at least
-	// Memory returns the most memory that the process has had resident so far.
-	Memory func() int64
+	// Resident returns the memory that the process has resident, 0 where that is not known.
+	Resident func() int64
 }
 
 // Speeds is how fast a model is evaluated in one arithmetic. Rates are tokens of windows a second, those
@@ -34,9 +34,9 @@ type Speeds struct {
 	NLL      float64 // the dense model's negative log-likelihood
 	KL       float64 // and the KL divergence of one candidate from it
 	// Alone is the rate of candidates that are scored one by one, without any cache: every weight is decoded each
-	// time. Memory is the most that the process had resident up to then.
-	Alone  float64
-	Memory int64
+	// time. Resident is the memory that the process had resident after that, 0 where that is not known.
+	Alone    float64
+	Resident int64
 	// Shared is the rate of the offspring of one parent that are scored together, with the cache of the options.
 	Shared float64
 	// Decode is the time that one thread takes to decode the level of a unit and to pack it for products.
@@ -52,14 +52,11 @@ func Bench(ctx context.Context, in BenchInput, o Options, report Reporter) ([]Sp
 	numerics := []engine.Numerics{engine.Exact, engine.Fast}
 	b.progress = workflows.Progress{Total: int64(5 * len(numerics)), Unit: "measurements"}
 	out := make([]Speeds, len(numerics))
-	// The fast weights are the smaller ones, and the process's peak of memory never falls again.
-	for i, n := range slices.Backward(numerics) {
+	for i, n := range numerics {
 		out[i].Numerics = n.String()
 		if err := b.with(ctx, -1, n, func(s *slot) error { return b.alone(ctx, s, &out[i]) }); err != nil {
 			return nil, err
 		}
-	}
-	for i, n := range numerics {
 		if err := b.with(ctx, o.Cache, n, func(s *slot) error { return b.together(ctx, s, &out[i]) }); err != nil {
 			return nil, err
 		}
@@ -83,7 +80,6 @@ func (b *bench) with(ctx context.Context, cache int64, n engine.Numerics, measur
 	o := b.options
 	o.Slots, o.Cache = 1, cache
 	w := NewWorkbench(o)
-	defer debug.FreeOSMemory()
 	defer w.Close() // it was only read
 	s, err := w.models.acquire(ctx, modelKey{ref: b.in.Model, numerics: n})
 	if err != nil {
@@ -178,6 +174,7 @@ func (b *bench) alone(ctx context.Context, s *slot, out *Speeds) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // what the making of the levels left behind
 	next := 0
 	took, err := b.best(func() error {
 		next++
@@ -186,7 +183,7 @@ func (b *bench) alone(ctx context.Context, s *slot, out *Speeds) error {
 	if err != nil {
 		return err
 	}
-	out.Windows, out.Alone, out.Memory = len(windows), b.tokens(windows, 1)/took.Seconds(), b.in.Memory()
+	out.Windows, out.Alone, out.Resident = len(windows), b.tokens(windows, 1)/took.Seconds(), b.in.Resident()
 	b.step(s, "decoding")
 	m := s.model.Config().Modules()
 	out.Unit, out.Level = m[len(m)-1].Name, benchLevel(4)

@@ -12,7 +12,7 @@ import (
 
 func TestBench(t *testing.T) {
 	steps := int64(0)
-	in := BenchInput{Model: tiny(t), SeqLen: 16, Windows: 2, Offspring: 3, Time: time.Microsecond, Memory: func() int64 { return 7 }}
+	in := BenchInput{Model: tiny(t), SeqLen: 16, Windows: 2, Offspring: 3, Time: time.Microsecond, Resident: func() int64 { return 7 }}
 	speeds, err := Bench(context.Background(), in, Options{Threads: 2}, func(p workflows.Progress) {
 		if p.Done != steps || p.Total != 10 || p.Note == "" {
 			t.Errorf("step %d: %+v", steps, p)
@@ -26,7 +26,7 @@ func TestBench(t *testing.T) {
 		t.Fatalf("%d steps, %+v", steps, speeds)
 	}
 	for _, s := range speeds {
-		if s.NLL <= 0 || s.KL <= 0 || s.Alone <= 0 || s.Shared <= 0 || s.Decode <= 0 || s.Memory != 7 || s.Windows != 2 || s.Unit != "model.layers.1.mlp.down_proj" {
+		if s.NLL <= 0 || s.KL <= 0 || s.Alone <= 0 || s.Shared <= 0 || s.Decode <= 0 || s.Resident != 7 || s.Windows != 2 || s.Unit != "model.layers.1.mlp.down_proj" {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -35,7 +35,7 @@ func TestBench(t *testing.T) {
 // TestBenchShortText scores on as many windows as a text has twice, and says what a shorter one lacks.
 func TestBenchShortText(t *testing.T) {
 	text := t.TempDir() + "/text"
-	in := BenchInput{Model: tiny(t), Text: text, SeqLen: 16, Windows: 4, Offspring: 1, Time: 1, Memory: func() int64 { return 0 }}
+	in := BenchInput{Model: tiny(t), Text: text, SeqLen: 16, Windows: 4, Offspring: 1, Time: 1, Resident: func() int64 { return 0 }}
 	writeFile(t, text, prose(3*16))
 	speeds, err := Bench(context.Background(), in, Options{Threads: 1}, quiet)
 	if err != nil || speeds[0].Windows != 1 {

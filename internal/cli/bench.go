@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ type benchNumerics struct {
 	Unit     string         `json:"decoded_unit"`
 	Level    string         `json:"decoded_level"`
 	Decode   float64        `json:"decode_seconds"`
-	Memory   int64          `json:"uncached_peak_rss_bytes"`
+	Resident int64          `json:"uncached_rss_bytes,omitempty"`
 }
 
 func (s *session) bench(ctx context.Context, o benchOptions) error {
@@ -110,8 +111,7 @@ func (s *session) bench(ctx context.Context, o benchOptions) error {
 	p := s.newProgress()
 	defer p.close()
 	r := benchReport{CPU: cpuid.CPU.BrandName, Kernel: kernel.Active(), Threads: o.threads, Model: o.model, SeqLen: o.seqLen, Offspring: o.offspring}
-	// Before the kernels: what these allocate would count as the worker's memory.
-	in := evalworker.BenchInput{Model: o.model, Text: o.text, SeqLen: o.seqLen, Windows: o.windows, Offspring: o.offspring, Time: o.time(), Memory: peakRSS}
+	in := evalworker.BenchInput{Model: o.model, Text: o.text, SeqLen: o.seqLen, Windows: o.windows, Offspring: o.offspring, Time: o.time(), Resident: residentMemory}
 	speeds, err := evalworker.Bench(ctx, in, evalworker.Options{Threads: o.threads, Cache: o.cache.bytes},
 		func(now workflows.Progress) { p.report("evaluation", now.Unit, now.Done, now.Total, now.Note) })
 	if err != nil {
@@ -126,7 +126,7 @@ func (s *session) bench(ctx context.Context, o benchOptions) error {
 			return err
 		}
 		n.NLL, n.KL, n.Alone, n.Shared = v.NLL, v.KL, v.Alone, v.Shared
-		n.Unit, n.Level, n.Decode, n.Memory = v.Unit, v.Level, v.Decode.Seconds(), v.Memory
+		n.Unit, n.Level, n.Decode, n.Resident = v.Unit, v.Level, v.Decode.Seconds(), v.Resident
 		r.Windows, r.Numerics = v.Windows, append(r.Numerics, n)
 	}
 	p.finish("kernels", "")
@@ -163,6 +163,12 @@ func (s *session) printBench(r benchReport) {
 	}
 	table(s.Stdout, heads, rows)
 	fmt.Fprintf(s.Stdout, "\n%s, candidates scored on %d tokens in windows of %d\n\n", r.Model, r.Windows*r.SeqLen, r.SeqLen)
+	resident := func(n benchNumerics) string {
+		if n.Resident == 0 {
+			return ""
+		}
+		return megabytes(n.Resident)
+	}
 	heads, rows = []string{"TOKENS/S"}, nil
 	for _, n := range r.Numerics {
 		heads = append(heads, ">"+strings.ToUpper(n.Numerics))
@@ -175,17 +181,36 @@ func (s *session) printBench(r benchReport) {
 		{"one candidate, NLL and KL", func(n benchNumerics) string { return fmt.Sprintf("%.0f", n.KL) }},
 		{"candidates one by one, no cache", func(n benchNumerics) string { return fmt.Sprintf("%.0f", n.Alone) }},
 		{fmt.Sprintf("%d offspring together", r.Offspring), func(n benchNumerics) string { return fmt.Sprintf("%.0f", n.Shared) }},
-		{"peak memory without cache", func(n benchNumerics) string { return megabytes(n.Memory) }},
+		{"resident memory then", resident},
 		{fmt.Sprintf("decoding %s of a %s", r.Numerics[0].Level, role(r.Numerics[0].Unit)), func(n benchNumerics) string { return fmt.Sprintf("%.2f ms", 1e3*n.Decode) }},
 	} {
 		row := []string{line.name}
 		for _, n := range r.Numerics {
-			row = append(row, line.cell(n))
+			if cell := line.cell(n); cell != "" {
+				row = append(row, cell)
+			}
+		}
+		if len(row) == 1 {
+			continue // not known here
 		}
 		rows = append(rows, row)
 	}
 	table(s.Stdout, heads, rows)
-	fmt.Fprintf(s.Stdout, "peak memory with cache: %s\n", megabytes(r.PeakRSS))
+	fmt.Fprintf(s.Stdout, "peak memory of all this: %s\n", megabytes(r.PeakRSS))
+}
+
+// residentMemory is the memory that this process has resident, in bytes; 0 where the system does not say.
+func residentMemory() int64 {
+	data, err := os.ReadFile("/proc/self/statm") // in pages: size, resident, …
+	fields := strings.Fields(string(data))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 // percent prints a share.

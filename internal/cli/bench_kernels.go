@@ -64,11 +64,11 @@ type kernelBench struct {
 	time time.Duration // that a measurement takes at least
 }
 
-// fastest runs passes over n tasks, again and again for the time of a measurement, and returns the rate of
-// the fastest in GFLOP/s; flop is what a pass does.
-func (k kernelBench) fastest(n int, flop float64, task func(i int)) float64 {
+// fastest runs passes over n tasks, again and again for at least some time, and returns the rate of the fastest
+// in GFLOP/s; flop is what a pass does.
+func (k kernelBench) fastest(least time.Duration, n int, flop float64, task func(i int)) float64 {
 	best := 0.0
-	for began := time.Now(); best == 0 || time.Since(began) < k.time; {
+	for began := time.Now(); best == 0 || time.Since(began) < least; {
 		if k.ctx.Err() != nil {
 			return 0
 		}
@@ -81,9 +81,9 @@ func (k kernelBench) fastest(n int, flop float64, task func(i int)) float64 {
 
 // peak is the rate of the multiply-add instructions on registers.
 func (k kernelBench) peak() float64 {
-	const steps = 1 << 20 // some milliseconds with AVX: threads that wake up late do not matter
+	const steps = 1 << 18 // a millisecond with AVX: little beside it is the waking up of threads
 	flop := float64(kernel.Peak(k.bf16, steps)) * float64(k.pool.Threads())
-	return k.fastest(k.pool.Threads(), flop, func(int) { kernel.Peak(k.bf16, steps) })
+	return k.fastest(k.time/4, k.pool.Threads(), flop, func(int) { kernel.Peak(k.bf16, steps) })
 }
 
 // product is the rate of the products with one matrix for p.M rows on each thread.
@@ -96,7 +96,7 @@ func (k kernelBench) product(p benchProduct) float64 {
 	times := packRandom(rng, p, k.bf16)
 	perThread := (p.M + benchRows - 1) / benchRows
 	flop := 2 * float64(p.M*k.pool.Threads()) * float64(p.N) * float64(p.K)
-	return k.fastest(perThread*k.pool.Threads(), flop, func(i int) {
+	return k.fastest(k.time, perThread*k.pool.Threads(), flop, func(i int) {
 		b := <-blocks
 		defer func() { blocks <- b }()
 		rows := min(benchRows, p.M-i%perThread*benchRows)
@@ -167,36 +167,33 @@ func packRandom(rng *rand.Rand, p benchProduct, bf16 bool) func(b benchBlock, ro
 // kernels measures the peak and every product in one arithmetic, on one thread and on all.
 func kernels(ctx context.Context, c engine.Config, numerics string, o benchOptions, report func(note string)) (benchNumerics, error) {
 	n := benchNumerics{Numerics: numerics, Products: productsOf(c, o.seqLen)}
-	for _, threads := range []int{1, o.threads} {
-		if threads == 1 && n.PeakOne > 0 {
-			break // all threads are one
-		}
+	measure := func(threads int, peak *float64, rate func(*benchProduct) *benchRate) error {
 		pool := kernel.NewPool(threads)
+		defer pool.Close()
 		k := kernelBench{ctx, pool, numerics == engine.Fast.String(), o.time()}
-		report(fmt.Sprintf("%s: peak, %d threads", numerics, threads))
-		peak := k.peak()
 		for i := range n.Products {
 			p := &n.Products[i]
-			report(fmt.Sprintf("%s: %s, %d threads", numerics, strings.Join(p.Modules, ","), threads))
-			rate := k.product(*p)
-			r := benchRate{GFLOPS: rate, Share: rate / peak}
-			if threads == 1 {
-				p.One = r
-			}
-			if threads == o.threads {
-				p.All = r
-			}
+			report(fmt.Sprintf("%s: %s, threads: %d", numerics, strings.Join(p.Modules, ","), threads))
+			// The peak beside each product: a processor that is slower for a while must not pass for a lower peak.
+			*peak = max(*peak, k.peak())
+			rate(p).GFLOPS = k.product(*p)
 		}
-		if threads == 1 {
-			n.PeakOne = peak
+		for i := range n.Products {
+			r := rate(&n.Products[i])
+			r.Share = r.GFLOPS / *peak
 		}
-		if threads == o.threads {
-			n.PeakAll = peak
-		}
-		pool.Close()
-		if err := ctx.Err(); err != nil {
-			return n, err
-		}
+		return ctx.Err()
+	}
+	if err := measure(1, &n.PeakOne, func(p *benchProduct) *benchRate { return &p.One }); err != nil {
+		return n, err
+	}
+	if o.threads > 1 {
+		err := measure(o.threads, &n.PeakAll, func(p *benchProduct) *benchRate { return &p.All })
+		return n, err
+	}
+	n.PeakAll = n.PeakOne
+	for i := range n.Products {
+		n.Products[i].All = n.Products[i].One
 	}
 	return n, nil
 }
