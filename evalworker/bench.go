@@ -196,7 +196,8 @@ func (b *bench) alone(ctx context.Context, s *slot, out *Speeds) error {
 	return err
 }
 
-// packer returns a function that decodes weights and packs them for products, 32 rows at a time as the engine does.
+// packer returns a function that decodes weights, checks and packs them for products, 32 rows at a time as the engine
+// does.
 func packer(w engine.Weights, n engine.Numerics) func() {
 	rows, cols := w.Shape()
 	decoded := make([]float32, kernel.PanelWidth*cols)
@@ -212,6 +213,7 @@ func packer(w engine.Weights, n engine.Numerics) func() {
 		for first := 0; first < rows; first += kernel.PanelWidth {
 			n := min(kernel.PanelWidth, rows-first)
 			w.DecodeRows(first, n, decoded)
+			kernel.Finite(decoded[:n*cols])
 			pack(first, n)
 		}
 	}
