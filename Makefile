@@ -2,9 +2,10 @@
 .DEFAULT_GOAL := help
 GO ?= go
 FUZZTIME ?= 30s
+QEMU ?= qemu-aarch64
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/paretopress, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/paretopress ./cmd/paretopress
@@ -14,6 +15,12 @@ test: ## every test
 
 race: ## the tests under the race detector (needs a C compiler), without those that run the server
 	$(GO) test -race $$($(GO) list ./... | grep -v -E 'internal/(devserver|cli)$$|cmd/')
+
+# Left out are what takes minutes under emulation and the test that executes its own binary.
+arm64: ## the tests of what computes, on arm64 under qemu (apt-get install qemu-user; QEMU= on an arm64 machine)
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(addprefix -exec ,$(QEMU)) -timeout 20m -skip TestKilledWriters ./internal/kernel ./search ./bank ./prune ./quant
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(addprefix -exec ,$(QEMU)) -timeout 20m ./engine -skip \
+		'Sharing|Grams|Calibrate|UnderCollection|Fast|Exact|MatchesTransformers|ScoreMatches|OwnTeacher|DeadParts|DropIs|Cancel|Progress|NotFinite|LongWindow'
 
 lint: ## gofmt, vet, import arrows, workflowcheck
 	@test -z "$$(git ls-files '*.go' | xargs gofmt -l)" || { git ls-files '*.go' | xargs gofmt -l; exit 1; }
@@ -62,4 +69,4 @@ speed-search: peers ## a search's candidates beside EvoPress's own loop (EVOPRES
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul speed-search ci
+.PHONY: help build test race arm64 lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul speed-search ci
