@@ -80,8 +80,9 @@ func (s Spec) Sparsity() float64 { return float64(s.millionths) / one }
 
 // Zeros is the number of weights that are removed of n: the nearest to Sparsity()·n, halves up.
 func (s Spec) Zeros(n int) int {
-	// n = a·1e6 + b keeps the products below 2^63 for every n.
-	return n/one*s.millionths + (n%one*s.millionths+one/2)/one
+	// n = a·1e6 + b keeps the products below 2^63 for every n, whatever the size of an int.
+	all, part := int64(n), int64(s.millionths)
+	return int(all/one*part + (all%one*part+one/2)/one)
 }
 
 // Bytes is the size of a rows x cols matrix at this level.

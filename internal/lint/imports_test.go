@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"quant":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
 	"engine":                   {"internal/kernel", "internal/builtin"},
 	"internal/obs":             {"internal/kernel"},
-	"internal/obs/obstest":     {"internal/obs"},
+	"internal/obs/obstest":     {"internal/obs", "internal/kernel"},
 	"internal/kernel":          {},
 	"internal/builtin":         {},
 	"internal/builtin/gen":     {"internal/builtin"},

@@ -2,9 +2,12 @@
 package obstest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
 )
 
@@ -49,4 +52,38 @@ func Weights(r *rand.Rand, n int) []float32 {
 		w[i] = float32(0.1 * r.NormFloat64())
 	}
 	return w
+}
+
+// Digest is the SHA-256 of a level of a random matrix of 48 x 80, built by an operator. The matrix and its Gram matrix are
+// made in integers, so that they are the same on every architecture: what the digest holds is the operator.
+func Digest(t testing.TB, build func(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, error)) string {
+	t.Helper()
+	const rows, cols = 48, 80
+	r := rand.New(rand.NewPCG(5, 8))
+	w := make([]float32, rows*cols)
+	for i := range w {
+		w[i] = float32(r.IntN(2001)-1000) / 8192
+	}
+	gram := make([]float32, cols*cols)
+	x := make([]int, cols)
+	for range Tokens {
+		common := r.IntN(41) - 20
+		for j := range x {
+			x[j] = (common + r.IntN(41) - 20) * (1 + j%3)
+		}
+		for i := range x {
+			for j := range x {
+				gram[i*cols+j] += float32(x[i] * x[j]) // below 2^24: no rounding
+			}
+		}
+	}
+	p, err := build(w, rows, cols, Factor(t, gram, cols))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	for _, part := range p.Parts() {
+		h.Write(part.Data)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
 }
