@@ -78,7 +78,7 @@ func TestScores(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ck.Close()
-	m, err := engine.Load(ck, engine.Options{Threads: 1})
+	m, err := engine.Load(ck, engine.Options{Threads: 1, Numerics: numericsOf(r.prepared.Numerics)})
 	if err != nil {
 		t.Fatal(err)
 	}
