@@ -15,7 +15,7 @@ import (
 // Sizes of batches: what a batch should take, and how many a slot should get in a step so that slots
 // that are faster take more.
 const (
-	batchSeconds   = 15
+	batchSeconds   = 60
 	batchesPerSlot = 2
 	maxBatch       = 32
 )

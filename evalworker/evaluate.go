@@ -1,7 +1,6 @@
 package evalworker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/paretopress/paretopress/bank"
-	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
@@ -22,12 +19,13 @@ type trial struct {
 	candidate search.Candidate
 	levels    map[string]string
 	windows   []int // indices in the part
-	score     Score // filled in window by window
+	score     Score // of the first windows, until it is that of all
 }
 
 // Evaluate scores the candidates [from,to) of an ask, each under the digest of all that decides its
-// score. One that has a score is not run again; the others are stored one by one, before they are
-// counted, so that an interruption costs at most the candidates that are in the works.
+// score. One that has a score is not run again. The others are scored in groups that share what they have in
+// common, and stored before they are counted; of what takes long, the windows done so far are stored
+// as well, so that an interruption costs some seconds.
 //
 // A candidate whose output is not finite gets a score that says so: that is a result, not an error.
 func (w *Workbench) Evaluate(ctx context.Context, in workflows.EvaluateInput, report Reporter) (workflows.EvaluateResult, error) {
@@ -66,7 +64,7 @@ func (w *Workbench) Evaluate(ctx context.Context, in workflows.EvaluateInput, re
 			continue
 		}
 		n := &trial{candidate: t.Candidate, levels: r.levels(t.Candidate), windows: t.Windows}
-		n.score = Score{Digest: digest, Windows: part.pick(t.Windows).Numbers}
+		n.score = r.begun(digest, part.pick(t.Windows).Numbers)
 		todo = append(todo, n)
 	}
 	if in.MarkFailed {
@@ -127,127 +125,6 @@ func (r *run) levels(c search.Candidate) map[string]string {
 		}
 	}
 	return levels
-}
-
-// score runs trials on a slot and stores their scores.
-func (w *Workbench) score(ctx context.Context, r *run, part Windows, todo []*trial, out *workflows.EvaluateResult, report Reporter) error {
-	s, err := w.models.acquire(ctx, r.modelKey())
-	if err != nil {
-		return err
-	}
-	defer w.models.release(s)
-	b, err := w.bank(r)
-	if err != nil {
-		return err
-	}
-	g := grading{w: w, run: r, slot: s, bank: b, part: part, out: out, report: report}
-	g.progress.Unit = "windows"
-	for _, t := range todo {
-		g.progress.Total += int64(len(t.windows))
-	}
-	// Candidates that begin alike come next to each other, so that they share work.
-	todo = slices.Clone(todo)
-	slices.SortStableFunc(todo, func(a, b *trial) int {
-		return cmp.Or(slices.Compare(a.windows, b.windows), slices.Compare(a.candidate, b.candidate))
-	})
-	for len(todo) > 0 {
-		n := g.group(todo)
-		if err := g.score(ctx, todo[:n]); err != nil {
-			return err
-		}
-		todo = todo[n:]
-	}
-	return nil
-}
-
-// grading is the scoring of the trials of one call of Evaluate.
-type grading struct {
-	w        *Workbench
-	run      *run
-	slot     *slot
-	bank     *bank.Bank
-	part     Windows
-	out      *workflows.EvaluateResult
-	report   Reporter
-	progress workflows.Progress
-}
-
-// groupSeconds is about how long candidates that are scored together take: what
-// an interruption can cost.
-const groupSeconds = 10
-
-// group is the number of trials, from the first on, to score together. They are for the same windows.
-func (g *grading) group(todo []*trial) int {
-	tokens := float64(len(todo[0].windows) * g.run.prepared.SeqLen)
-	most := max(1, int(groupSeconds*g.slot.speed/tokens))
-	n := 1
-	for n < min(most, len(todo)) && slices.Equal(todo[n].windows, todo[0].windows) {
-		n++
-	}
-	return n
-}
-
-// score scores a group of trials, and stores them.
-func (g *grading) score(ctx context.Context, group []*trial) error {
-	levels := make([]map[string]string, len(group))
-	for i, t := range group {
-		levels[i] = t.levels
-	}
-	candidates, err := g.slot.candidates(levels, g.bank)
-	if err != nil {
-		return err
-	}
-	g.progress.Note = fmt.Sprintf("%d candidates stored", g.out.Scored)
-	for chunk := range slices.Chunk(group[0].windows, g.w.teachers.room(g.slot, g.run.prepared.SeqLen)) {
-		windows := g.part.pick(chunk).Tokens
-		teacher, err := g.w.teachers.get(ctx, g.slot, windows, func() { g.report(g.progress) })
-		if err != nil {
-			return err
-		}
-		began, first := time.Now(), g.progress.Done
-		outcomes, err := g.slot.model.Score(ctx, windows, teacher, candidates, func(done int) {
-			g.progress.Done = first + int64(done)
-			g.report(g.progress)
-		})
-		if err != nil {
-			return err
-		}
-		took := time.Since(began).Seconds()
-		for i, o := range outcomes {
-			group[i].add(o, took/float64(len(group)))
-		}
-		tokens := len(group) * len(windows) * g.run.prepared.SeqLen
-		g.out.Tokens += int64(tokens)
-		g.slot.speed = float64(tokens) / took
-	}
-	for _, t := range group {
-		stamp(&t.score)
-		if err := g.run.writeScore(t.score); err != nil {
-			return err
-		}
-		if t.score.Failed != "" {
-			g.out.Failed++
-		} else {
-			g.out.Scored++
-		}
-	}
-	return nil
-}
-
-// add adds the outcome on some more windows.
-func (t *trial) add(o engine.Outcome, seconds float64) {
-	if o.Err != nil && t.score.Failed == "" {
-		t.score = Score{Digest: t.score.Digest, Windows: t.score.Windows, Failed: o.Err.Error()}
-	}
-	if t.score.Failed != "" {
-		return
-	}
-	for _, s := range o.Windows {
-		t.score.Tokens = append(t.score.Tokens, s.Tokens)
-		t.score.KL = append(t.score.KL, s.KL)
-		t.score.NLL = append(t.score.NLL, s.NLL)
-	}
-	t.score.Seconds += seconds
 }
 
 // fail stores that a trial has no numbers.

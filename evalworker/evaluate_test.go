@@ -200,6 +200,83 @@ func TestDamagedScore(t *testing.T) {
 	}
 }
 
+// TestPartial holds that the windows that were stored before an interruption are not scored again.
+func TestPartial(t *testing.T) {
+	folder := newFolder(t, tiny(t), nil)
+	w, _, _ := prepare(t, folder)
+	r, err := openRun(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := r.windows(partSearch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	windows := []int{2, 0, 1}
+	a := ask{Part: partSearch, Trials: []search.Trial{{Candidate: make(search.Candidate, 14), Windows: windows}, {Candidate: make(search.Candidate, 14), Windows: windows}}}
+	a.Trials[1].Candidate[5] = 2
+	writeFile(t, filepath.Join(folder, "ask.json"), encodeJSON(a))
+	in := workflows.EvaluateInput{Folder: folder, Ask: "ask.json", To: 2}
+	evaluate := func() workflows.EvaluateResult {
+		t.Helper()
+		res, err := w.Evaluate(context.Background(), in, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	if res := evaluate(); res.Scored != 2 || res.Tokens != 2*3*16 {
+		t.Fatalf("%+v", res)
+	}
+	digest, err := r.trialDigest(a.Trials[0], part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, ok, err := r.readScore(digest)
+	if err != nil || !ok {
+		t.Fatal(err)
+	}
+	begun := want
+	begun.Tokens, begun.KL, begun.NLL = want.Tokens[:2], want.KL[:2], want.NLL[:2]
+	other := begun
+	other.Windows = []int{0, 1, 2}
+	short := begun
+	short.KL = nil
+	for name, c := range map[string]struct {
+		partial []byte
+		tokens  int64
+	}{
+		"two windows":   {encodeJSON(begun), 16},
+		"none":          {nil, 3 * 16},
+		"cut short":     {encodeJSON(begun)[:50], 3 * 16},
+		"other windows": {encodeJSON(other), 3 * 16},
+		"no numbers":    {encodeJSON(short), 3 * 16},
+	} {
+		if err := os.Remove(filepath.Join(folder, scoresDir, digest+".json")); err != nil {
+			t.Fatal(err)
+		}
+		if c.partial != nil {
+			writeFile(t, r.partialFile(digest), c.partial)
+		}
+		if res := evaluate(); res.Scored != 1 || res.Reused != 1 || res.Tokens != c.tokens {
+			t.Errorf("%s: %+v, want %d tokens", name, res, c.tokens)
+		}
+		got, ok, err := r.readScore(digest)
+		if err != nil || !ok || !slices.Equal(got.KL, want.KL) || !slices.Equal(got.NLL, want.NLL) || !slices.Equal(got.Windows, want.Windows) {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, want)
+		}
+		if _, err := os.Stat(r.partialFile(digest)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the partial score is still there: %v", name, err)
+		}
+	}
+	if err := r.writePartial(begun); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.begun(digest, want.Windows); !slices.Equal(got.KL, want.KL[:2]) {
+		t.Errorf("a partial score was read as %+v", got)
+	}
+}
+
 func TestBadAsk(t *testing.T) {
 	folder := newFolder(t, tiny(t), nil)
 	w, _, adv := prepare(t, folder)
@@ -362,7 +439,7 @@ func TestBatches(t *testing.T) {
 		workers int
 		seconds float64
 		want    int // size of the first batch
-	}{{1, 0, 20}, {1, 0.015, 5}, {1, 1, 1}, {2, 0, 5}, {4, 0.001, 3}, {4, 0.0375, 2}} {
+	}{{1, 0, 20}, {1, 0.06, 5}, {1, 1, 1}, {2, 0, 5}, {4, 0.001, 3}, {4, 0.15, 2}} {
 		r.job.Workers = c.workers
 		got := r.batches(trials, c.seconds)
 		at := 0

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/paretopress/paretopress/internal/durable"
@@ -78,7 +79,39 @@ func (r *run) writeScore(s Score) error {
 	if err := durable.Write(filepath.Join(r.folder, scoresDir, s.Digest+".json"), encodeJSON(s)); err != nil {
 		return fmt.Errorf("evalworker: %w", err)
 	}
+	os.Remove(r.partialFile(s.Digest)) // of no use any more; if it stays, no harm is done
 	return nil
+}
+
+// partialFile holds what there is of a score that is not complete: its first windows.
+func (r *run) partialFile(digest string) string {
+	return filepath.Join(r.folder, scoresDir, digest+".part")
+}
+
+// writePartial stores a score that is not complete.
+func (r *run) writePartial(s Score) error {
+	if err := durable.Write(r.partialFile(s.Digest), encodeJSON(s)); err != nil {
+		return fmt.Errorf("evalworker: %w", err)
+	}
+	return nil
+}
+
+// begun is the score of a digest on windows as far as it was taken, which may be not at all. What cannot be read is
+// taken again.
+func (r *run) begun(digest string, windows []int) Score {
+	fresh := Score{Digest: digest, Windows: windows}
+	data, err := os.ReadFile(r.partialFile(digest))
+	if err != nil {
+		return fresh
+	}
+	var s Score
+	if err := json.Unmarshal(data, &s); err != nil || s.Digest != digest || !slices.Equal(s.Windows, windows) {
+		return fresh
+	}
+	if n := len(s.Tokens); s.Failed != "" || n > len(windows) || len(s.KL) != n || len(s.NLL) != n {
+		return fresh
+	}
+	return s
 }
 
 // Mean is a mean over tokens with its standard error, which takes windows as independent.

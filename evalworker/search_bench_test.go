@@ -120,19 +120,16 @@ func newGeneration(b *testing.B, key modelKey, parent map[string]string, warm []
 
 // score scores all candidates and returns the KL divergence of the first.
 func (g *generation) score(b *testing.B) (kl float64) {
-	tokens := len(g.windows) * len(g.windows[0])
 	for order := g.order; len(order) > 0; {
-		n := min(len(order), max(1, int(groupSeconds*g.slot.speed/float64(tokens))))
+		n := min(len(order), groupSize)
 		group := make([]engine.Candidate, n)
 		for i, c := range order[:n] {
 			group[i] = g.candidates[c]
 		}
-		start := time.Now()
 		outcomes, err := g.slot.model.Score(context.Background(), g.windows, g.teacher, group, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		g.slot.speed = float64(n*tokens) / time.Since(start).Seconds()
 		for i, o := range outcomes {
 			if o.Err != nil {
 				b.Fatal(o.Err)
