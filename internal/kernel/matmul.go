@@ -69,6 +69,9 @@ func MatMul(c []float32, ldc int, a []float32, lda, m int, w *Panels, p0, p1 int
 					b: w.Data[(p*cols+k0)*PanelWidth:],
 					c: c[m0*ldc+p*PanelWidth:],
 				}
+				if p+1 < p1 {
+					t.ahead = cols * PanelWidth
+				}
 				if width := w.Rows - p*PanelWidth; width < PanelWidth {
 					t.narrow(v, m1-m0, width)
 				} else {
@@ -84,6 +87,7 @@ type tile struct {
 	k, lda, ldc int
 	accumulate  bool
 	a, b, c     []float32
+	ahead       int // numbers from b to the panel that is due next, which is fetched on the way; 0: none
 }
 
 // narrow computes the last panel of a matrix whose Rows is not a multiple of 32: it may not write beyond width columns of C, so

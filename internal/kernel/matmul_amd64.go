@@ -5,6 +5,7 @@
 package kernel
 
 // matmul1x32AVX512 computes a tile of 1 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 1 {
 //		for j := range 32 {
@@ -17,9 +18,10 @@ package kernel
 //	}
 //
 //go:noescape
-func matmul1x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul1x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul2x32AVX512 computes a tile of 2 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 2 {
 //		for j := range 32 {
@@ -32,9 +34,10 @@ func matmul1x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul2x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul2x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul3x32AVX512 computes a tile of 3 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 3 {
 //		for j := range 32 {
@@ -47,9 +50,10 @@ func matmul2x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul3x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul3x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul4x32AVX512 computes a tile of 4 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 4 {
 //		for j := range 32 {
@@ -62,9 +66,10 @@ func matmul3x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul4x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul4x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul5x32AVX512 computes a tile of 5 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 5 {
 //		for j := range 32 {
@@ -77,9 +82,10 @@ func matmul4x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul5x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul5x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul6x32AVX512 computes a tile of 6 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 6 {
 //		for j := range 32 {
@@ -92,9 +98,10 @@ func matmul5x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul6x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul6x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul7x32AVX512 computes a tile of 7 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 7 {
 //		for j := range 32 {
@@ -107,9 +114,10 @@ func matmul6x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul7x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul7x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul8x32AVX512 computes a tile of 8 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 8 {
 //		for j := range 32 {
@@ -122,9 +130,10 @@ func matmul7x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul8x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul8x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul9x32AVX512 computes a tile of 9 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 9 {
 //		for j := range 32 {
@@ -137,9 +146,10 @@ func matmul8x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul9x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul9x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul10x32AVX512 computes a tile of 10 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 10 {
 //		for j := range 32 {
@@ -152,9 +162,10 @@ func matmul9x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc in
 //	}
 //
 //go:noescape
-func matmul10x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul10x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul11x32AVX512 computes a tile of 11 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 11 {
 //		for j := range 32 {
@@ -167,9 +178,10 @@ func matmul10x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc i
 //	}
 //
 //go:noescape
-func matmul11x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul11x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul12x32AVX512 computes a tile of 12 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 12 {
 //		for j := range 32 {
@@ -182,9 +194,10 @@ func matmul11x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc i
 //	}
 //
 //go:noescape
-func matmul12x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul12x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul13x32AVX512 computes a tile of 13 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 13 {
 //		for j := range 32 {
@@ -197,9 +210,10 @@ func matmul12x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc i
 //	}
 //
 //go:noescape
-func matmul13x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul13x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul14x32AVX512 computes a tile of 14 x 32. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 14 {
 //		for j := range 32 {
@@ -212,9 +226,10 @@ func matmul13x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc i
 //	}
 //
 //go:noescape
-func matmul14x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul14x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul1x16AVX2 computes a tile of 1 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 1 {
 //		for j := range 16 {
@@ -227,9 +242,10 @@ func matmul14x32AVX512(k int, a *float32, lda int, b *float32, c *float32, ldc i
 //	}
 //
 //go:noescape
-func matmul1x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul1x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul2x16AVX2 computes a tile of 2 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 2 {
 //		for j := range 16 {
@@ -242,9 +258,10 @@ func matmul1x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int,
 //	}
 //
 //go:noescape
-func matmul2x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul2x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul3x16AVX2 computes a tile of 3 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 3 {
 //		for j := range 16 {
@@ -257,9 +274,10 @@ func matmul2x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int,
 //	}
 //
 //go:noescape
-func matmul3x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul3x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul4x16AVX2 computes a tile of 4 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 4 {
 //		for j := range 16 {
@@ -272,9 +290,10 @@ func matmul3x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int,
 //	}
 //
 //go:noescape
-func matmul4x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul4x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul5x16AVX2 computes a tile of 5 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 5 {
 //		for j := range 16 {
@@ -287,9 +306,10 @@ func matmul4x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int,
 //	}
 //
 //go:noescape
-func matmul5x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul5x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)
 
 // matmul6x16AVX2 computes a tile of 6 x 16. Strides are in bytes, k >= 1.
+// 128 of every 512 bytes are fetched that lie ahead bytes after those of b.
 //
 //	for i := range 6 {
 //		for j := range 16 {
@@ -302,4 +322,4 @@ func matmul5x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int,
 //	}
 //
 //go:noescape
-func matmul6x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)
+func matmul6x16AVX2(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool, ahead int)

@@ -13,7 +13,14 @@ const (
 	rowsAVX2   = 6
 )
 
-const matmulDoc = `computes a tile of %[1]d x %[2]d. Strides are in bytes, k >= 1.
+// A tile of rows reads a panel twice as fast as memory delivers it. So each call fetches fetchLines cache lines every fetchSteps steps, a quarter
+// of a panel, into the second-level cache.
+const (
+	fetchLines = 2
+	fetchSteps = 4
+)
+
+const matmulDoc = `computes a tile of %[1]d x %[2]d. Strides are in bytes, k >= 1.%[3]s
 
 	for i := range %[1]d {
 		for j := range %[2]d {
@@ -34,12 +41,15 @@ func matmul(g *gen) {
 	}
 }
 
+const aheadDoc = "\n128 of every 512 bytes are fetched that lie ahead bytes after those of b."
+
 // matmulTile generates the product of some rows of A and two registers' width of a panel.
 func (g *gen) matmulTile(i isa, rows int) {
 	width := 2 * i.bytes / 4
 	g.function(i, fmt.Sprintf("matmul%dx%d", rows, width),
-		"func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool)", fmt.Sprintf(matmulDoc, rows, width))
+		"func(k int, a *float32, lda int, b, c *float32, ldc int, accumulate bool, ahead int)", fmt.Sprintf(matmulDoc, rows, width, aheadDoc))
 	k, a, lda, b, c, ldc := g.argument("k"), g.argument("a"), g.argument("lda"), g.argument("b"), g.argument("c"), g.argument("ldc")
+	ahead := g.argument("ahead")
 
 	spec := reg.S256
 	if i == avx512 {
@@ -98,7 +108,7 @@ func (g *gen) matmulTile(i isa, rows int) {
 		}
 	}
 
-	const unroll = 4
+	const unroll = fetchSteps
 	step := func(u int) {
 		for half := range 2 {
 			g.VMOVUPS(at(b, u*panelBytes+half*i.bytes), panel[half])
@@ -124,6 +134,11 @@ func (g *gen) matmulTile(i isa, rows int) {
 	g.JZ(operand.LabelRef("tail"))
 	g.Label("loop")
 	for u := range unroll {
+		if u%(fetchSteps/fetchLines) == 0 {
+			m := at(b, u/(fetchSteps/fetchLines)*cacheLine)
+			m.Index, m.Scale = ahead, 1
+			g.PREFETCHT1(m)
+		}
 		step(u)
 	}
 	advance(unroll)

@@ -14,7 +14,7 @@ func neon(path string) error {
 	var f neonFile
 	for rows := 1; rows <= rowsNEON; rows++ {
 		f.function(fmt.Sprintf("matmul%dx16", rows), "(k int, a *float32, lda int, b *float32, c *float32, ldc int, accumulate bool)", 49,
-			fmt.Sprintf(matmulDoc, rows, 16))
+			fmt.Sprintf(matmulDoc, rows, 16, ""))
 		f.tile(rows)
 	}
 	f.function("peak", "(steps int, x float32)", 12, `runs a register-only loop on 24 vectors of 4 numbers, steps >= 1.
