@@ -10,18 +10,18 @@ import (
 // SmolLM2-135M (q and o; k and v; gate and up; down; the head) and two of an 8B model, for one window of 512 tokens and for four. It
 // reports GFLOP/s, and as best-GFLOP/s those of the fastest product; bench/peers/time_matmul.py runs PyTorch beside it.
 //
-// A pool's task has eight panels: so does a call here. C is written whole, but for the head, which no caller writes whole: its columns go
-// into a tile of 2048, which stays in cache.
+// C is written whole by one call, as in package engine. The head's is never written whole there: its columns go into a tile of 2048, which
+// stays in cache, with a call for each.
 func BenchmarkProduct(b *testing.B) {
-	const panels, tile = 8, 2048
+	const head, tile = 49152, 2048
 	for _, bf16 := range []bool{false, true} {
 		numerics := map[bool]string{false: "float32", true: "bfloat16"}[bf16]
 		for _, m := range []int{512, 2048} {
-			for _, nk := range [][2]int{{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}, {4096, 4096}, {14336, 4096}} {
+			for _, nk := range [][2]int{{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {head, 576}, {4096, 4096}, {14336, 4096}} {
 				n, k := nk[0], nk[1]
 				b.Run(fmt.Sprintf("%s/%s/%dx%dx%d", numerics, Active(), m, n, k), func(b *testing.B) {
 					ldc := n
-					if n == 49152 {
+					if n == head {
 						ldc = tile
 					}
 					c := make([]float32, m*ldc)
@@ -29,8 +29,8 @@ func BenchmarkProduct(b *testing.B) {
 					best := time.Duration(1<<63 - 1)
 					for b.Loop() {
 						start := time.Now()
-						for p := 0; p < n/PanelWidth; p += panels {
-							product(c[p*PanelWidth%ldc:], ldc, p, min(p+panels, n/PanelWidth))
+						for p := 0; p < n/PanelWidth; p += ldc / PanelWidth {
+							product(c, ldc, p, p+ldc/PanelWidth)
 						}
 						best = min(best, time.Since(start))
 					}

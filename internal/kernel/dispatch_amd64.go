@@ -24,6 +24,9 @@ func supported(v variant) bool {
 // VFMADD231PS on Zen 4, and half as many on Sapphire Rapids.
 func preferred(v variant) bool { return v != avx512bf16 || cpuid.CPU.VendorID == cpuid.AMD }
 
+// cacheL2 is the size of a core's second-level cache in bytes; 0 or less: unknown.
+func cacheL2() int { return cpuid.CPU.Cache.L2 }
+
 // The functions below choose the variant by calls that the compiler sees: through function values, every buffer on the stack would escape.
 
 func expBlocks(v variant, dst, x *float32, blocks int) {

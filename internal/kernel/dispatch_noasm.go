@@ -2,6 +2,8 @@
 
 package kernel
 
+func cacheL2() int { return 0 }
+
 func packBlocks(_ variant, dst, src []float32, ld, cols int) { packBlocksGo(dst, src, ld, cols) }
 
 func expBlocks(_ variant, dst, x *float32, blocks int) {

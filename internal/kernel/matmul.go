@@ -5,23 +5,36 @@ import (
 	"sync"
 )
 
-// Blocking of MatMul: at most blockM rows and blockK columns of A at a time, a slab of 690 KB that stays in the second-level cache while panels
-// pass over it, each panel's part of it read from there for six register tiles. Fewer columns would have C written and read again more often,
-// which at 4096 columns costs 5 %; with 1536 and fewer, slabs of 84 x 2048 to 252 x 640 differ by 1 % on a Zen 4 core with 1 MB of
-// second-level cache.
-const (
-	blockM = 84
-	blockK = 2048
-)
+// Blocking of MatMul: at most blockM rows and blockK columns of A at a time, a slab that stays in the second-level cache while panels pass over
+// it, each panel's part of it read from there for every register tile. More rows have the weights read less often, more columns have C
+// written and read again less often; no choice changes a bit. With 1 MB of cache (Zen 4) slabs of 690 KB of the shape 84 x 2048 to 252 x 640 differ by
+// 1 % up to 1536 columns, and fewer columns cost 5 % at 4096. With 2 MB (Sapphire Rapids) 252 x 1024 gains 13 % at 4096 columns.
+var blockM, blockK = blocking(cacheL2())
+
+func blocking(cache int) (m, k int) {
+	if cache >= 2<<20 {
+		return 252, 1024
+	}
+	return 84, 2048
+}
 
 // Rows of A that start a multiple of 1024 numbers apart, 4 KB, compete for one set of the first-level cache and few of the second, which
-// costs a fifth of the speed: the slab is copied, to rows slabStride numbers apart, if at least copyPanels panels pay for that.
-const (
-	slabStride = blockK + 16
-	copyPanels = 4
-)
+// costs a fifth of the speed: the slab is copied, to rows of another distance, if at least copyPanels panels pay for that.
+const copyPanels = 4
 
-var slabs = sync.Pool{New: func() any { return new([blockM * slabStride]float32) }}
+// groupSize is how many numbers of panels all slabs pass over before the next are taken, 512 KB: they stay in the second-level cache, too. With a
+// single slab there is no need, and copied slabs would be copied for every group.
+const groupSize = 128 << 10
+
+// slabStride is the distance of rows of a copied slab.
+func slabStride() int { return blockK + 16 }
+
+var slabs = sync.Pool{New: newSlab}
+
+func newSlab() any {
+	s := make([]float32, blockM*slabStride())
+	return &s
+}
 
 // MatMul computes C[m x Rows] = A[m x Cols] · Wᵀ for panels [p0, p1), columns 32·p0 … min(32·p1, Rows)-1 of C, and adds to C if accumulate.
 // Row i of A starts at a[i·lda], row i of C at c[i·ldc]; the numbers between rows are not touched. Each element is one chain
@@ -45,37 +58,45 @@ func MatMul(c []float32, ldc int, a []float32, lda, m int, w *Panels, p0, p1 int
 		return
 	}
 	v := current()
-	var copied *[blockM * slabStride]float32
+	var copied []float32
 	if lda%1024 == 0 && p1-p0 >= copyPanels {
-		copied = slabs.Get().(*[blockM * slabStride]float32)
-		defer slabs.Put(copied)
+		kept := slabs.Get().(*[]float32)
+		defer slabs.Put(kept)
+		copied = *kept
 	}
 	mBlocks, kBlocks := (m+blockM-1)/blockM, (cols+blockK-1)/blockK
-	for bm := range mBlocks {
-		m0, m1 := m*bm/mBlocks, m*(bm+1)/mBlocks
-		for bk := range kBlocks {
-			k0, k1 := cols*bk/kBlocks, cols*(bk+1)/kBlocks
-			slab, stride := a[m0*lda+k0:], lda
-			if copied != nil {
-				for i := range m1 - m0 {
-					copy(copied[i*slabStride:][:k1-k0], slab[i*lda:])
+	for bk := range kBlocks {
+		k0, k1 := cols*bk/kBlocks, cols*(bk+1)/kBlocks
+		group := p1 - p0
+		if copied == nil && mBlocks > 1 {
+			group = max(1, groupSize/((k1-k0)*PanelWidth))
+		}
+		for first := p0; first < p1; first += group {
+			last := min(first+group, p1)
+			for bm := range mBlocks {
+				m0, m1 := m*bm/mBlocks, m*(bm+1)/mBlocks
+				slab, stride := a[m0*lda+k0:], lda
+				if copied != nil {
+					for i := range m1 - m0 {
+						copy(copied[i*slabStride():][:k1-k0], slab[i*lda:])
+					}
+					slab, stride = copied, slabStride()
 				}
-				slab, stride = copied[:], slabStride
-			}
-			for p := p0; p < p1; p++ {
-				t := tile{
-					k: k1 - k0, lda: stride, ldc: ldc, accumulate: accumulate || bk > 0,
-					a: slab,
-					b: w.Data[(p*cols+k0)*PanelWidth:],
-					c: c[m0*ldc+p*PanelWidth:],
-				}
-				if p+1 < p1 {
-					t.ahead = cols * PanelWidth
-				}
-				if width := w.Rows - p*PanelWidth; width < PanelWidth {
-					t.narrow(v, m1-m0, width)
-				} else {
-					t.wide(v, m1-m0)
+				for p := first; p < last; p++ {
+					t := tile{
+						k: k1 - k0, lda: stride, ldc: ldc, accumulate: accumulate || bk > 0,
+						a: slab,
+						b: w.Data[(p*cols+k0)*PanelWidth:],
+						c: c[m0*ldc+p*PanelWidth:],
+					}
+					if p+1 < p1 {
+						t.ahead = cols * PanelWidth
+					}
+					if width := w.Rows - p*PanelWidth; width < PanelWidth {
+						t.narrow(v, m1-m0, width)
+					} else {
+						t.wide(v, m1-m0)
+					}
 				}
 			}
 		}

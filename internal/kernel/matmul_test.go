@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"math"
+	"sync"
 	"testing"
 )
 
@@ -31,8 +32,10 @@ func (r source) matrix(rows, cols, ld int, fill func([]float32)) []float32 {
 	return s
 }
 
+// shape is a product of [m x cols] by [rows x cols] transposed.
+type shape struct{ m, rows, cols int }
+
 func TestMatMul(t *testing.T) {
-	type shape struct{ m, rows, cols int }
 	var shapes []shape
 	for m := range 31 { // every height of a register tile, alone and split
 		shapes = append(shapes, shape{m, 33, 9})
@@ -43,10 +46,29 @@ func TestMatMul(t *testing.T) {
 	for cols := range 68 {
 		shapes = append(shapes, shape{5, 40, cols})
 	}
-	// Beyond the blocks of rows and columns.
-	shapes = append(shapes, shape{2, 35, blockK + 1}, shape{1, 32, 2*blockK + 3}, shape{blockM + 1, 32, 4}, shape{2*blockM + 5, 1, 3})
-	// Rows of A that are copied, if there are panels enough.
-	shapes = append(shapes, shape{2, copyPanels * PanelWidth, 1024}, shape{blockM + 1, copyPanels * PanelWidth, 1021})
+	checkMatMul(t, shapes)
+}
+
+// TestMatMulBlocks holds products beyond a block of rows and columns, for the blocks of every cache.
+func TestMatMulBlocks(t *testing.T) {
+	m, k := blockM, blockK
+	defer func() {
+		blockM, blockK = m, k
+		slabs = sync.Pool{New: newSlab}
+	}()
+	for _, cache := range []int{1 << 20, 2 << 20} {
+		blockM, blockK = blocking(cache)
+		slabs = sync.Pool{New: newSlab}
+		checkMatMul(t, []shape{
+			{2, 35, blockK + 1}, {1, 32, 2*blockK + 3}, {blockM + 1, 32, 4}, {2*blockM + 5, 1, 3},
+			// Rows of A that are copied, as there are panels enough.
+			{2, copyPanels * PanelWidth, 1024}, {blockM + 1, copyPanels * PanelWidth, 1021},
+		})
+	}
+}
+
+// checkMatMul compares products with their definition in every variant.
+func checkMatMul(t *testing.T, shapes []shape) {
 	eachVariant(t, func(t *testing.T) {
 		r := newSource(3)
 		for _, s := range shapes {
