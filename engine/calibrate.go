@@ -65,12 +65,12 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 // the products of its inputs to grams, if there are any. Layer 0 begins with the
 // embeddings.
 func (m *Model) calibrateLayer(ctx context.Context, windows [][]int32, l int, dense plan, hidden []float32, grams []Gram) error {
-	attention, err := m.matrices(dense[2*l].choices)
+	attention, err := m.matrices(dense.steps[2*l].choices)
 	if err != nil {
 		return err
 	}
 	defer m.done(attention)
-	mlp, err := m.matrices(dense[2*l+1].choices)
+	mlp, err := m.matrices(dense.steps[2*l+1].choices)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (m *Model) calibrateLayer(ctx context.Context, windows [][]int32, l int, de
 		b := m.layout(windows, s)
 		b.x, hidden = hidden[:b.rows*m.config.Hidden], hidden[b.rows*m.config.Hidden:]
 		if l == 0 {
-			if err := m.embed(b); err != nil {
+			if err := m.embed(b, m.embedding); err != nil {
 				return err
 			}
 		}

@@ -8,13 +8,16 @@ import (
 )
 
 // Level is one way to store a unit of the model: a linear module
-// ("model.layers.0.mlp.up_proj") or a sub-block ("model.layers.0.mlp").
+// ("model.layers.0.mlp.up_proj"), a sub-block ("model.layers.0.mlp"), the embeddings
+// ("model.embed_tokens", which are the head as well where the two are tied) or a head
+// of its own ("lm_head").
 type Level struct {
 	// Name tells levels of a unit apart: those with equal names have equal weights,
 	// for as long as the model is loaded.
 	Name string
-	// Weights of a linear module. nil drops the unit: its output is 0, so that the
-	// residual stream passes a sub-block unchanged. A sub-block can only be dropped.
+	// Weights of a module. nil drops the unit: its output is 0, so that the residual
+	// stream passes a sub-block unchanged. A sub-block can only be dropped, embeddings
+	// and head cannot.
 	Weights Weights
 }
 
@@ -36,9 +39,19 @@ const (
 
 var roleNames = [roles]string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
-// plan is a candidate in forward order: its sub-blocks, attention and MLP of each
-// layer in turn.
-type plan []step
+// Names of the units that are not in a layer.
+const (
+	unitEmbedding = "model.embed_tokens"
+	unitHead      = "lm_head"
+)
+
+// plan is a candidate in forward order.
+type plan struct {
+	embedding choice
+	root      [sha256.Size]byte // names the embeddings
+	steps     []step            // its sub-blocks, attention and MLP of each layer in turn
+	head      choice
+}
 
 // step is a sub-block of a plan.
 type step struct {
@@ -60,15 +73,31 @@ func (m *Model) plan(c Candidate) (plan, error) {
 		}
 		return l, ok
 	}
-	p := make(plan, 0, 2*len(m.layers))
-	var path [sha256.Size]byte
+	p := plan{embedding: m.embedding, head: m.head, steps: make([]step, 0, 2*len(m.layers))}
+	if l, ok := take(unitEmbedding); ok {
+		if err := replace(&p.embedding, l); err != nil {
+			return plan{}, err
+		}
+		if m.config.TieEmbeddings {
+			p.head.key, p.head.weights = headKey+" "+l.Name, l.Weights
+		}
+	}
+	if !m.config.TieEmbeddings {
+		if l, ok := take(unitHead); ok {
+			if err := replace(&p.head, l); err != nil {
+				return plan{}, err
+			}
+		}
+	}
+	p.root = sha256.Sum256([]byte(p.embedding.key))
+	path := p.root
 	for i := range m.layers {
 		for sub, span := range [][2]int{{roleQ, roleGate}, {roleGate, roles}} {
 			name := subBlock(i, sub)
 			var s step
 			if l, ok := take(name); ok {
 				if l.Weights != nil {
-					return nil, fmt.Errorf("engine: level %s of %s has weights; a sub-block can only be dropped", l.Name, name)
+					return plan{}, fmt.Errorf("engine: level %s of %s has weights; a sub-block can only be dropped", l.Name, name)
 				}
 				s.dropped = true
 			}
@@ -77,8 +106,8 @@ func (m *Model) plan(c Candidate) (plan, error) {
 				ch := choice{key: module.name, name: module.name, weights: module.dense}
 				if l, ok := take(module.name); ok {
 					ch.key, ch.weights = module.name+" "+l.Name, l.Weights
-					if err := module.fits(l); err != nil {
-						return nil, err
+					if err := fits(module.name, module.rows, module.cols, l); err != nil {
+						return plan{}, err
 					}
 				}
 				s.choices = append(s.choices, ch)
@@ -89,11 +118,11 @@ func (m *Model) plan(c Candidate) (plan, error) {
 			}
 			path = sha256.Sum256([]byte(strings.Join(about, "\n")))
 			s.path = path
-			p = append(p, s)
+			p.steps = append(p.steps, s)
 		}
 	}
 	if units < len(c) {
-		return nil, m.unknownUnit(c)
+		return plan{}, m.unknownUnit(c)
 	}
 	return p, nil
 }
@@ -114,13 +143,26 @@ func (m *Model) silent(layer, sub int, choices []choice) bool {
 	return dropped(roleO) || dropped(roleV) && modules[roleO].bias == nil
 }
 
-// fits returns an error unless a level's weights have the shape of the module.
-func (l *linear) fits(level Level) error {
+// replace puts a level in the place of the embeddings or the head.
+func replace(c *choice, l Level) error {
+	if l.Weights == nil {
+		return fmt.Errorf("engine: %s cannot be dropped", c.name)
+	}
+	rows, cols := c.weights.Shape()
+	if err := fits(c.name, rows, cols, l); err != nil {
+		return err
+	}
+	c.key, c.weights = c.name+" "+l.Name, l.Weights
+	return nil
+}
+
+// fits returns an error unless a level's weights have the shape of the unit.
+func fits(name string, wantRows, wantCols int, level Level) error {
 	if level.Weights == nil {
 		return nil
 	}
-	if rows, cols := level.Weights.Shape(); rows != l.rows || cols != l.cols {
-		return fmt.Errorf("engine: %s is %dx%d; the weights for it are %dx%d", l.name, l.rows, l.cols, rows, cols)
+	if rows, cols := level.Weights.Shape(); rows != wantRows || cols != wantCols {
+		return fmt.Errorf("engine: %s is %dx%d; the weights for it are %dx%d", name, wantRows, wantCols, rows, cols)
 	}
 	return nil
 }

@@ -40,11 +40,11 @@ func (m *Model) evaluate(ctx context.Context, windows [][]int32, teachers []taug
 		all[i] = i
 	}
 	for _, s := range m.spans(windows) {
-		if err := e.begin(windows, s); err != nil {
-			return nil, err
-		}
-		if err := e.walk(ctx, e.alive(all), 0); err != nil {
-			return nil, err
+		e.begin(windows, s)
+		for _, group := range e.split(e.alive(all), func(p plan) [sha256.Size]byte { return p.root }) {
+			if err := e.walk(ctx, group, 0); err != nil {
+				return nil, err
+			}
 		}
 		if err := e.flush(ctx); err != nil {
 			return nil, err
@@ -54,16 +54,18 @@ func (m *Model) evaluate(ctx context.Context, windows [][]int32, teachers []taug
 }
 
 // begin lays the batch out.
-func (e *evaluation) begin(windows [][]int32, s span) error {
+func (e *evaluation) begin(windows [][]int32, s span) {
 	e.b = e.m.layout(windows, s)
 	e.b.x = grow(e.b.x, e.b.rows*e.m.config.Hidden)
 	e.keys = e.keys[:0]
 	for _, w := range e.b.windows {
 		e.keys = append(e.keys, windowDigest(w))
 	}
-	e.at, e.path = 0, [sha256.Size]byte{}
-	return e.m.embed(e.b)
+	e.lost()
 }
+
+// lost notes that the residual stream is of no use.
+func (e *evaluation) lost() { e.at, e.path = -1, [sha256.Size]byte{} }
 
 // alive are those of a group that have not failed.
 func (e *evaluation) alive(group []int) []int {
@@ -82,10 +84,11 @@ func (e *evaluation) walk(ctx context.Context, group []int, depth int) error {
 	if len(group) == 0 {
 		return nil
 	}
-	for depth < len(e.plans[group[0]]) && e.agree(group, depth) {
+	first := e.plans[group[0]]
+	for depth < len(first.steps) && e.agree(group, depth) {
 		depth++
 	}
-	switch err := e.reach(ctx, e.plans[group[0]], depth, len(group) > 1); {
+	switch err := e.reach(ctx, first, depth, len(group) > 1); {
 	case errors.Is(err, ErrNotFinite):
 		for _, c := range group {
 			e.failed[c] = err
@@ -94,11 +97,16 @@ func (e *evaluation) walk(ctx context.Context, group []int, depth int) error {
 	case err != nil:
 		return err
 	}
-	if depth == len(e.plans[group[0]]) {
-		return e.end(ctx, group)
+	if depth < len(first.steps) {
+		for _, part := range e.split(group, func(p plan) [sha256.Size]byte { return p.steps[depth].path }) {
+			if err := e.walk(ctx, part, depth); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	for _, part := range e.split(group, depth) {
-		if err := e.walk(ctx, part, depth); err != nil {
+	for _, part := range e.split(group, func(p plan) [sha256.Size]byte { return sha256.Sum256([]byte(p.head.key)) }) {
+		if err := e.end(ctx, part); err != nil {
 			return err
 		}
 	}
@@ -108,24 +116,23 @@ func (e *evaluation) walk(ctx context.Context, group []int, depth int) error {
 // agree reports whether a group goes on alike at depth.
 func (e *evaluation) agree(group []int, depth int) bool {
 	for _, c := range group[1:] {
-		if e.plans[c][depth].path != e.plans[group[0]][depth].path {
+		if e.plans[c].steps[depth].path != e.plans[group[0]].steps[depth].path {
 			return false
 		}
 	}
 	return true
 }
 
-// split divides a group by what they have at depth, in the order of their first
-// members.
-func (e *evaluation) split(group []int, depth int) [][]int {
+// split divides a group by a key of their plans, in the order of their first members.
+func (e *evaluation) split(group []int, key func(plan) [sha256.Size]byte) [][]int {
 	var parts [][]int
 	index := make(map[[sha256.Size]byte]int)
 	for _, c := range group {
-		path := e.plans[c][depth].path
-		i, ok := index[path]
+		k := key(e.plans[c])
+		i, ok := index[k]
 		if !ok {
 			i = len(parts)
-			index[path] = i
+			index[k] = i
 			parts = append(parts, nil)
 		}
 		parts[i] = append(parts[i], c)
@@ -141,11 +148,11 @@ func (e *evaluation) reach(ctx context.Context, p plan, depth int, shared bool) 
 		return err
 	}
 	for e.at < depth {
-		if err := e.m.advance(ctx, e.b, e.at/2, e.at%2, p[e.at]); err != nil {
-			e.at, e.path = -1, [sha256.Size]byte{} // of no use
+		if err := e.m.advance(ctx, e.b, e.at/2, e.at%2, p.steps[e.at]); err != nil {
+			e.lost()
 			return err
 		}
-		e.path = p[e.at].path
+		e.path = p.steps[e.at].path
 		e.at++
 		if shared && (e.at%2 == 0 || e.at == depth) {
 			e.keep()
@@ -158,16 +165,20 @@ func (e *evaluation) reach(ctx context.Context, p plan, depth int, shared bool) 
 // most depth.
 func (e *evaluation) start(p plan, depth int) error {
 	for at := depth; at > 0; at-- {
-		if e.at == at && e.path == p[at-1].path || e.recall(p[at-1].path) {
-			e.at, e.path = at, p[at-1].path
+		if path := p.steps[at-1].path; e.at == at && e.path == path || e.recall(path) {
+			e.at, e.path = at, path
 			return nil
 		}
 	}
-	if e.at == 0 {
+	if e.at == 0 && e.path == p.root {
 		return nil
 	}
-	e.at, e.path = 0, [sha256.Size]byte{}
-	return e.m.embed(e.b)
+	e.lost()
+	if err := e.m.embed(e.b, p.embedding); err != nil {
+		return err
+	}
+	e.at, e.path = 0, p.root
+	return nil
 }
 
 // keep keeps the residual stream of each window.
@@ -209,7 +220,7 @@ func (e *evaluation) end(ctx context.Context, group []int) error {
 	if n := len(e.idle); n > 0 {
 		f, e.idle = e.idle[n-1], e.idle[:n-1]
 	}
-	f.members = group
+	f.members, f.head, f.err = group, e.plans[group[0]].head, nil
 	if err := e.m.finish(ctx, e.b, f); err != nil {
 		return err
 	}
@@ -237,6 +248,12 @@ func (e *evaluation) flush(ctx context.Context) error {
 		return err
 	}
 	for _, f := range e.pending {
+		if f.err != nil {
+			for _, c := range f.members {
+				e.failed[c] = f.err
+			}
+			continue
+		}
 		if err := e.sink(e.b, f); err != nil {
 			return err
 		}

@@ -17,6 +17,9 @@ const (
 	threadBlocks = 2
 	// threadTokens is how many tokens of a batch there are for each thread.
 	threadTokens = 4 * blockRows
+	// ffnCols is the number of channels of an MLP that exist before down at a time, a
+	// multiple of panelRows: few enough that they do not leave the cache.
+	ffnCols = 256
 )
 
 // batch is a number of windows that pass through the layers together, and their
@@ -50,7 +53,7 @@ type scratch struct {
 	q, k, v  []float32 // [blockRows x Heads*HeadDim], [blockRows x KVHeads*HeadDim]
 	ctx      []float32 // [blockRows x Heads*HeadDim] output of the heads
 	ctxIn    buffer    // the same, as the product with o reads it
-	gate, up []float32 // [blockRows x FFN]
+	gate, up []float32 // [blockRows x ffnCols] some channels of the MLP
 	act      buffer    // [blockRows x FFN] input of down
 	scores   []float32 // [queryRows x keyCols]
 	probs    buffer    // the same, as the product with the values reads them
@@ -121,13 +124,13 @@ func (m *Model) layout(windows [][]int32, s span) *batch {
 }
 
 // embed writes the embeddings of the batch's tokens to its residual stream.
-func (m *Model) embed(b *batch) error {
+func (m *Model) embed(b *batch, embedding choice) error {
 	row := b.x
 	for _, w := range b.windows {
 		for _, id := range w {
-			m.embedding.DecodeRows(int(id), 1, row)
+			embedding.weights.DecodeRows(int(id), 1, row[:m.config.Hidden])
 			if notFinite(row[:m.config.Hidden]) >= 0 {
-				return notFiniteErr("tensor %s: row %d holds a weight that is NaN or infinite", m.embedding.Name, id)
+				return notFiniteErr("%s: row %d holds a weight that is NaN or infinite", embedding.name, id)
 			}
 			row = row[m.config.Hidden:]
 		}
@@ -233,7 +236,7 @@ func (m *Model) attend(b *batch, layer int, ws []*panels, heads []int, r rowBloc
 	}
 	for i := range r.n {
 		row := s.ctx[i*ld:][:width]
-		tap.record(tapOut, r, i, row)
+		tap.record(tapOut, r, i, 0, row)
 		if m.numerics != Exact {
 			in.round(i, row)
 		}
@@ -246,22 +249,23 @@ func (m *Model) feed(b *batch, layer int, ws []*panels, channels int, r rowBlock
 	const first = roleGate // of ws
 	l := &m.layers[layer]
 	in := m.normed(b, l.mlpNorm, r, s, tap, tapMLP)
-	ld := pad(channels)
-	s.gate = grow(s.gate, blockRows*ld)
-	s.up = grow(s.up, blockRows*ld)
-	m.apply(s.gate, ld, l.modules[roleGate], ws[roleGate-first], in, r.n)
-	m.apply(s.up, ld, l.modules[roleUp], ws[roleUp-first], in, r.n)
-	act := rows{f32: s.gate, ld: ld}
-	if m.numerics != Exact {
-		act = m.rows(&s.act, blockRows, channels)
+	s.gate = grow(s.gate, blockRows*ffnCols)
+	s.up = grow(s.up, blockRows*ffnCols)
+	act := m.rows(&s.act, blockRows, channels)
+	for at := 0; at < channels; at += ffnCols {
+		n := min(ffnCols, channels-at)
+		p0, p1 := at/panelRows, ceil(at+n, panelRows)/panelRows
+		ws[roleGate-first].times(s.gate, ffnCols, in, r.n, p0, p1)
+		ws[roleUp-first].times(s.up, ffnCols, in, r.n, p0, p1)
+		for i := range r.n {
+			gate := s.gate[i*ffnCols:][:n]
+			kernel.SiLUMul(gate, gate, s.up[i*ffnCols:][:n])
+			tap.record(tapDown, r, i, at, gate)
+			act.write(i, at, gate)
+		}
 	}
 	for i := range r.n {
-		gate := s.gate[i*ld:][:channels]
-		kernel.SiLUMul(gate, gate, s.up[i*ld:][:channels])
-		tap.record(tapDown, r, i, gate)
-		if m.numerics != Exact {
-			act.round(i, gate)
-		}
+		act.pad(i, channels)
 	}
 	m.add(b, r, s, l.modules[roleDown], ws[roleDown-first], act)
 }
@@ -273,7 +277,7 @@ func (m *Model) normed(b *batch, weight []float32, r rowBlock, s *scratch, tap *
 	for i := range r.n {
 		in.set(i, hidden, &s.in, func(row []float32) {
 			kernel.RMSNorm(row, b.x[(r.row+i)*hidden:][:hidden], weight, float32(m.config.NormEps))
-			tap.record(input, r, i, row)
+			tap.record(input, r, i, 0, row)
 		})
 	}
 	return in

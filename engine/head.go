@@ -2,7 +2,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/paretopress/paretopress/internal/kernel"
 )
@@ -34,6 +37,8 @@ func (p prediction) nll() float64 { return p.lse - p.target }
 // the head finds.
 type final struct {
 	members []int  // candidates, which are all the same model
+	head    choice // of theirs
+	err     error  // why the head found nothing: a weight of theirs is not finite
 	hidden  rows   // [rows x Hidden]
 	memory  buffer // of hidden
 	sums    []logSum
@@ -62,21 +67,24 @@ func (m *Model) finish(ctx context.Context, b *batch, f *final) error {
 	})
 }
 
-// predict runs the head for some ends of the same batch. Logits exist for a tile of
+// headKey is the key of the dense head, and the beginning of those of a tied one.
+const headKey = "head"
+
+// predict runs the heads for some ends of the same batch. Logits exist for a tile of
 // the vocabulary and a row block at a time. With teachers, one for each window of
-// the batch, their logits of the tile are computed again beside them, once for
-// all of the ends.
+// the batch, their logits of the tile are computed again beside them by the dense
+// head, once for all of the ends. An end whose head has a weight that is not finite
+// gets an error of its own.
 func (m *Model) predict(ctx context.Context, b *batch, finals []*final, teachers []taughtRows) error {
 	vocab := m.config.Vocab
 	for first := 0; first < vocab; first += sliceTiles * tileCols {
 		n := min(sliceTiles*tileCols, vocab-first)
-		slice := choice{key: fmt.Sprint("head ", first), name: "lm_head", weights: rowsOf{m.head, first, n}}
-		ws, err := m.matrices([]choice{slice})
+		heads, err := m.headSlices(finals, teachers != nil, first, n)
 		if err != nil {
 			return err
 		}
-		err = m.each(ctx, b, func(r rowBlock, s *scratch) { m.predictBlock(b, ws[0], first, n, finals, teachers, r, s) })
-		m.done(ws)
+		err = m.each(ctx, b, func(r rowBlock, s *scratch) { m.predictBlock(b, heads, first, n, finals, teachers, r, s) })
+		m.done(slices.Collect(maps.Values(heads)))
 		if err != nil {
 			return err
 		}
@@ -93,9 +101,43 @@ func (m *Model) predict(ctx context.Context, b *batch, finals []*final, teachers
 	})
 }
 
-// predictBlock runs a slice of the head, the cols words from first on, for a row
+// headSlices returns the n rows from first on of the heads of some ends, and with
+// teachers of the dense one, by the keys of the heads. The caller gives them back by
+// done.
+func (m *Model) headSlices(finals []*final, taught bool, first, n int) (map[string]*panels, error) {
+	heads := make(map[string]*panels)
+	decode := func(head choice) error {
+		if heads[head.key] != nil {
+			return nil
+		}
+		ws, err := m.matrices([]choice{{key: fmt.Sprint(head.key, " ", first), name: head.name, weights: rowsOf{head.weights, first, n}}})
+		if err == nil {
+			heads[head.key] = ws[0]
+		}
+		return err
+	}
+	if taught {
+		if err := decode(m.head); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range finals {
+		if f.err != nil {
+			continue
+		}
+		if err := decode(f.head); errors.Is(err, ErrNotFinite) {
+			f.err = err
+		} else if err != nil {
+			m.done(slices.Collect(maps.Values(heads)))
+			return nil, err
+		}
+	}
+	return heads, nil
+}
+
+// predictBlock runs slices of the heads, the cols words from first on, for a row
 // block.
-func (m *Model) predictBlock(b *batch, w *panels, first, cols int, finals []*final, teachers []taughtRows, r rowBlock, s *scratch) {
+func (m *Model) predictBlock(b *batch, heads map[string]*panels, first, cols int, finals []*final, teachers []taughtRows, r rowBlock, s *scratch) {
 	n := predicting(b, r)
 	targets := b.windows[r.window][r.first+1:]
 	s.tile = grow(s.tile, blockRows*tileCols)
@@ -108,10 +150,13 @@ func (m *Model) predictBlock(b *batch, w *panels, first, cols int, finals []*fin
 		width := min(tileCols, cols-at)
 		p0, p1 := at/panelRows, ceil(at+width, panelRows)/panelRows
 		if teachers != nil {
-			w.times(s.teach, tileCols, taught.hidden, n, p0, p1)
+			heads[m.head.key].times(s.teach, tileCols, taught.hidden, n, p0, p1)
 		}
 		for _, f := range finals {
-			w.times(s.tile, tileCols, f.hidden.from(r.row), n, p0, p1)
+			if f.err != nil {
+				continue
+			}
+			heads[f.head.key].times(s.tile, tileCols, f.hidden.from(r.row), n, p0, p1)
 			for i := range n {
 				logits := s.tile[i*tileCols:][:width]
 				f.sums[r.row+i].add(kernel.MaxSumExp(logits))

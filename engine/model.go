@@ -26,8 +26,8 @@ type Model struct {
 	numerics  Numerics
 	threads   int
 	pool      *kernel.Pool
-	embedding Tensor
-	head      Weights
+	embedding choice
+	head      choice
 	layers    []layer
 	norm      []float32
 	turns     turns
@@ -111,20 +111,23 @@ func Load(ck *Checkpoint, o Options) (*Model, error) {
 
 func (m *Model) load(ck *Checkpoint) error {
 	c := m.config
-	var err error
-	if m.embedding, err = tensor(ck, "model.embed_tokens.weight", c.Vocab, c.Hidden); err != nil {
+	embedding, err := tensor(ck, unitEmbedding+".weight", c.Vocab, c.Hidden)
+	if err != nil {
 		return err
 	}
 	if m.norm, err = vector(ck, "model.norm.weight", c.Hidden); err != nil {
 		return err
 	}
-	head := m.embedding
+	head := embedding
+	m.units[unitEmbedding] = true
 	if !c.TieEmbeddings {
-		if head, err = tensor(ck, "lm_head.weight", c.Vocab, c.Hidden); err != nil {
+		if head, err = tensor(ck, unitHead+".weight", c.Vocab, c.Hidden); err != nil {
 			return err
 		}
+		m.units[unitHead] = true
 	}
-	m.head = denseWeights{head}
+	m.embedding = choice{key: unitEmbedding, name: unitEmbedding, weights: denseWeights{embedding}}
+	m.head = choice{key: headKey, name: unitHead, weights: denseWeights{head}}
 	m.turns = turns{inv: c.InvFreq()}
 	m.layers = make([]layer, c.Layers)
 	for h := range c.Heads {

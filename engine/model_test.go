@@ -70,7 +70,7 @@ func TestCandidateRejects(t *testing.T) {
 	}{
 		{"model.layers.3.mlp.up_proj", w, `no linear module or sub-block "model.layers.3.mlp.up_proj"`},
 		{"model.layers.1", nil, `no linear module or sub-block "model.layers.1"`},
-		{"lm_head", nil, `no linear module or sub-block "lm_head"`},
+		{"lm_head", nil, "lm_head cannot be dropped"},
 		{"model.layers.1.mlp", w, "level x of model.layers.1.mlp has weights"},
 		{"model.layers.1.mlp.down_proj", w, "model.layers.1.mlp.down_proj is 48x80; the weights for it are 80x48"},
 	} {

@@ -47,9 +47,25 @@ func (r rows) set(i, cols int, b *buffer, write func(row []float32)) {
 // round writes the float32 numbers of a row to row i of bfloat16 rows, and zeros
 // up to the depth that a product reads.
 func (r rows) round(i int, row []float32) {
-	dst := r.bf16[i*r.ld:]
-	kernel.RoundBF16(dst[:len(row)], row)
-	clear(dst[len(row):ceil(len(row), depthBF16)])
+	r.write(i, 0, row)
+	r.pad(i, len(row))
+}
+
+// write writes float32 numbers to row i from column first on.
+func (r rows) write(i, first int, part []float32) {
+	if r.f32 != nil {
+		copy(r.f32[i*r.ld+first:], part)
+		return
+	}
+	kernel.RoundBF16(r.bf16[i*r.ld+first:][:len(part)], part)
+}
+
+// pad writes zeros behind the cols numbers of row i, up to the depth that a product of bfloat16
+// reads.
+func (r rows) pad(i, cols int) {
+	if r.f32 == nil {
+		clear(r.bf16[i*r.ld+cols:][:ceil(cols, depthBF16)-cols])
+	}
 }
 
 // from returns the rows from row i on.

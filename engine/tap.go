@@ -55,24 +55,24 @@ func (m *Model) tap(b *batch) *tap {
 	return t
 }
 
-// record keeps the input of a module at position i of a row block; a nil tap keeps
-// nothing.
-func (t *tap) record(input tapInput, r rowBlock, i int, row []float32) {
+// record keeps a part of the input of a module at position i of a row block, from
+// column first on, which is a multiple of panelRows; a nil tap keeps nothing.
+func (t *tap) record(input tapInput, r rowBlock, i, first int, part []float32) {
 	if t == nil {
 		return
 	}
 	at := t.start[r.window] + r.first + i
 	if t.numerics == Exact {
-		for j := 0; j < len(row); j += panelRows {
-			copy(t.f32[input][j*t.rows+at*panelRows:][:panelRows], row[j:])
+		for j := 0; j < len(part); j += panelRows {
+			copy(t.f32[input][(first+j)*t.rows+at*panelRows:][:panelRows], part[j:])
 		}
 		return
 	}
 	var rounded [panelRows]uint16
-	for j := 0; j < len(row); j += panelRows {
-		n := min(panelRows, len(row)-j)
-		kernel.RoundBF16(rounded[:n], row[j:j+n])
-		pairs := t.bf16[input][j*t.rows+at/2*2*panelRows:][:2*panelRows] // of this position and its neighbour
+	for j := 0; j < len(part); j += panelRows {
+		n := min(panelRows, len(part)-j)
+		kernel.RoundBF16(rounded[:n], part[j:j+n])
+		pairs := t.bf16[input][(first+j)*t.rows+at/2*2*panelRows:][:2*panelRows] // of this position and its neighbour
 		for c, x := range rounded[:n] {
 			pairs[2*c+at%2] = x
 		}
