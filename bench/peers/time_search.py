@@ -14,8 +14,8 @@ mutation of a parent at 50 % everywhere: up to three times a module goes a level
 Neither side's rate depends on the number of windows once there are a few: of a stage with more tokens than --tokens only the
 first windows are scored, by both.
 
-EvoPress's side is its load_layers and compute_kl_div in their loop, imported from the clone, on the CPU in bfloat16, with
-its database of dense layers on disk (and in the page cache) and the teacher's logits in memory, both made before the clock
+EvoPress's side is its load_layers and compute_kl_div in their loop, imported from the clone, on the CPU in bfloat16 (or, where the
+processor has no instructions for that, the faster float32), with its database of dense layers on disk (and in the page cache) and the teacher's logits in memory, both made before the clock
 starts. It scores every candidate by itself, so its rate is taken from the first --sample of a stage.
 
 Ours are BenchmarkSearch of package evalworker's test binary, which reads parent, candidates and windows from a file that
@@ -103,7 +103,7 @@ class EvoPress:
             os.makedirs(os.path.join(self.database, name))
             for level in {state[i] for state in states}:
                 path = os.path.join(self.database, name, f"{level}.pth")
-                torch.save(prune(weights[name], level).to(torch.bfloat16), path)
+                torch.save(prune(weights[name], level).to(self.model.dtype), path)
 
     @torch.no_grad()
     def teach(self, windows):
@@ -146,6 +146,7 @@ def main():
     parser.add_argument("--evopress", required=True, help="a clone of EvoPress")
     parser.add_argument("--evalworker", required=True, help="test binary of package evalworker")
     parser.add_argument("--numerics", nargs="+", default=["exact", "fast"])
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="of EvoPress's model")
     parser.add_argument("--stages", nargs="+", default=["64x2048", "8x16384", "3x65536"], help="candidates x tokens")
     parser.add_argument("--tokens", type=int, default=4096, help="most tokens of a candidate that are scored")
     parser.add_argument("--sample", type=int, default=4, help="candidates of a stage that EvoPress scores")
@@ -180,7 +181,7 @@ def main():
             json.dump({"parent": config(parent), "warm": warm, "stages": [
                 {"name": name, "candidates": [config(s) for s in states], "windows": windows}
                 for name, states, windows in stages]}, f)
-        peer = EvoPress(args.evopress, load(args.model, torch.bfloat16), names, os.path.join(folder, "database"))
+        peer = EvoPress(args.evopress, load(args.model, getattr(torch, args.dtype)), names, os.path.join(folder, "database"))
         peer.save([parent, *children], weights)
         del exact, weights
         for _, _, windows in stages:
