@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/paretopress/paretopress/evalworker"
+	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -31,7 +32,7 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.StringVar(&j.QuantMethod, "quant-method", j.QuantMethod, "gptq or rtn (default gptq)")
 	f.IntVar(&j.Group, "group", j.Group, "weights that share a scale (default 64)")
 	f.IntSliceVar(&j.Bits, "bits", j.Bits, "bit widths that the quant space may use (default 2,3,4,5,6)")
-	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU (default exact)")
+	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU (default fast if this CPU has instructions for that, else exact)")
 	f.IntVar(&j.Workers, "workers", j.Workers, "evaluations at once in this process (default 1; no influence on results)")
 	f.StringVar(&j.Bank, "bank", j.Bank, "folder that holds banks (default: banks in the data folder)")
 	f.StringVar(&j.Name, "name", j.Name, "what the run is called (default: the model and the space)")
@@ -65,6 +66,9 @@ func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, er
 	})
 	if err != nil {
 		return job, usageError{err}
+	}
+	if job.Numerics == "" && kernel.HasBF16() {
+		job.Numerics = workflows.NumericsFast
 	}
 	job.SetDefaults()
 	if job.Bank == "" {

@@ -78,6 +78,10 @@ func Use(name string) error {
 // Active returns the name of the variant in use.
 func Active() string { return variantNames[currentBF16()] }
 
+// HasBF16 reports whether the variant in use has instructions for products of bfloat16 numbers, with which [MatMulBF16] is faster than [MatMul];
+// without them it is slower.
+func HasBF16() bool { return currentBF16() >= avx512bf16 }
+
 // current returns the variant of the float32 kernels.
 func current() variant { return min(currentBF16(), avx512) }
 
