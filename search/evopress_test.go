@@ -249,9 +249,15 @@ func TestKnapsack(t *testing.T) {
 		within       float64 // of the optimum, relative
 	}{
 		{Quant, "bpw=3", 8, 0.02}, {Quant, "bpw=3.25", 8, 0.02}, {Sparsity, "sparsity=0.5", 8, 0.05}, {Drop, "drop=0.25", 16, 1e-9},
+		{"loose", "size=24kB", 8, 0.06}, {"loose", "size=22001", 8, 0.06},
 	} {
 		for seed := range uint64(3) {
-			m := newSynthetic(c.kind, c.blocks, seed, 0)
+			var m *synthetic
+			if c.kind == "loose" {
+				m = newSynthetic(Quant, c.blocks, seed, 0).blockFormats()
+			} else {
+				m = newSynthetic(c.kind, c.blocks, seed, 0)
+			}
 			job := Job{Space: m.space, Target: mustTarget(t, c.target), Seed: seed, Budget: 8000, SeqLen: 1, Windows: 4}
 			g, err := m.space.goal(job.Target)
 			if err != nil {

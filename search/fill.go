@@ -2,6 +2,7 @@ package search
 
 import (
 	"cmp"
+	"math/rand"
 	"slices"
 )
 
@@ -67,6 +68,28 @@ func (s *Space) fit(g goal, c Candidate, order func(units []int) []int) {
 				if up := s.up(g.m, c, u); up > 0 && have+up <= set.aim {
 					c[u]--
 					have += up
+					raised = true
+				}
+			}
+		}
+	}
+}
+
+// topUp raises units of c at random, but none that was lowered since before, while that leaves c within
+// the aim of the goal.
+func (s *Space) topUp(g goal, c, before Candidate, rng *rand.Rand) {
+	for _, set := range g.sets {
+		room := set.aim
+		for _, u := range set.units {
+			room -= s.amount(g.m, c, u)
+		}
+		for raised := true; raised; {
+			raised = false
+			for _, i := range rng.Perm(len(set.units)) {
+				u := set.units[i]
+				if up := s.up(g.m, c, u); up > 0 && up <= room && c[u] <= before[u] {
+					c[u]--
+					room -= up
 					raised = true
 				}
 			}

@@ -58,6 +58,9 @@ func breed(parent Candidate, n int, g goal, moves *mover, rng *rand.Rand) []Cand
 		child := individual.Clone(rng)
 		child.Mutate(rng)
 		c := child.Genome.(*genome).Candidate
+		if moves.space.Loose {
+			moves.space.topUp(g, c, parent, rng)
+		}
 		if key := c.String(); !seen[key] && moves.space.meets(g, c) {
 			seen[key] = true
 			out = append(out, c)

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// mover changes candidates of a space so that their size stays exactly as it is.
+// mover changes candidates of a space so that their size stays exactly as it is or, in a loose space, does
+// not grow.
 type mover struct {
 	space    *Space
 	m        measure
@@ -84,7 +85,8 @@ func (v *mover) swapWithin(units []int, c Candidate, rng *rand.Rand) bool {
 const maxTrade = 10
 
 // trade moves one unit a level up or down and others, of any group, a level the other way until the
-// size is what it was. It reports whether that came out; c is as before if not.
+// size is what it was, or in a loose space until it is no larger, however many units that takes. It reports
+// whether that came out; c is as before if not.
 func (v *mover) trade(c Candidate, rng *rand.Rand) bool {
 	one, by := rng.Intn(len(c)), -1
 	there, back := v.space.up, v.space.down
@@ -97,10 +99,12 @@ func (v *mover) trade(c Candidate, rng *rand.Rand) bool {
 	}
 	before := c.Clone()
 	c[one] += by
-	for n := 0; owed > 0 && n < maxTrade; n++ {
+	loose := v.space.Loose
+	over := loose && by < 0 // others may pay more than is owed
+	for n := 0; owed > 0 && (n < maxTrade || loose); n++ {
 		var can []int
 		for u := range c {
-			if step := back(v.m, c, u); u != one && step > 0 && step <= owed {
+			if step := back(v.m, c, u); u != one && step > 0 && (step <= owed || over) {
 				can = append(can, u)
 			}
 		}
@@ -111,8 +115,9 @@ func (v *mover) trade(c Candidate, rng *rand.Rand) bool {
 		owed -= back(v.m, c, u)
 		c[u] -= by
 	}
-	if owed != 0 {
+	done := owed == 0 || loose && (owed < 0) == (by < 0)
+	if !done {
 		copy(c, before)
 	}
-	return owed == 0
+	return done
 }

@@ -30,6 +30,9 @@ type Space struct {
 	Kind       string `json:"kind"`        // Sparsity, Quant or Drop
 	Units      []Unit `json:"units"`       // in forward order of the model
 	FixedBytes int64  `json:"fixed_bytes"` // stored bytes of everything that is not a unit: embeddings, norms, head
+	// Loose is for levels whose bytes have no common measure, as the block formats of a file have: a
+	// mutation may leave a candidate below its target, as long as nothing more fits.
+	Loose bool `json:"loose,omitempty"`
 }
 
 // Unit is a part of the model that is compressed on its own.

@@ -79,6 +79,23 @@ func newSynthetic(kind string, blocks int, seed uint64, spread float64) *synthet
 	return m
 }
 
+// blockFormats gives the units of a quantization space the bytes of ggml's block formats: those of 256 weights where a
+// module admits them, those of 32 elsewhere. They have no common measure.
+func (m *synthetic) blockFormats() *synthetic {
+	m.space.Loose = true
+	for i := range m.space.Units {
+		u := &m.space.Units[i]
+		bytes := [...]int64{272, 192, 176, 144, 136}
+		if u.Group == "4" {
+			bytes = [...]int64{210, 176, 144, 110, 84}
+		}
+		for l := range u.Levels {
+			u.Levels[l].Bytes = bytes[l] * u.Params / 64
+		}
+	}
+	return m
+}
+
 // part is what unit u adds at level l.
 func (m *synthetic) part(u, l int) float64 {
 	if m.space.Kind == Drop {
@@ -200,9 +217,14 @@ func jobs(t testing.TB) []struct {
 	for _, c := range []struct{ method, kind, target string }{
 		{methodEvoPress, Quant, "bpw=3"}, {methodEvoPress, Quant, "bpw=4.25"}, {methodEvoPress, Sparsity, "sparsity=0.5"},
 		{methodEvoPress, Drop, "drop=0.25"}, {methodEvoPress, Quant, ""}, {methodEvoPress, Drop, ""}, {methodEvoPress, Sparsity, "size=9kB"},
-		{methodRandom, Quant, "bpw=3"}, {methodRandom, Sparsity, ""},
+		{methodRandom, Quant, "bpw=3"}, {methodRandom, Sparsity, ""}, {methodEvoPress, "loose", "size=18kB"}, {methodEvoPress, "loose", ""},
 	} {
-		m := newSynthetic(c.kind, 6, 5, 0.3)
+		var m *synthetic
+		if c.kind == "loose" {
+			m = newSynthetic(Quant, 6, 5, 0.3).blockFormats()
+		} else {
+			m = newSynthetic(c.kind, 6, 5, 0.3)
+		}
 		out = append(out, struct {
 			name   string
 			method string
