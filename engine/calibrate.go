@@ -6,17 +6,18 @@ import (
 )
 
 // Gram is XᵀX of the inputs X [Tokens x Cols] of linear modules that share an
-// input: q, k and v; o; gate and up; down. It is half the Hessian, with respect to
+// input: q, k and v; o; gate and up; down; the head. It is half the Hessian, with respect to
 // a row of weights, of the squared error of the module's output.
 type Gram struct {
-	Modules []string  // names of the modules, in forward order
+	Modules []string  // names of the modules, in forward order; of a tied head, the embeddings
 	Cols    int       // input features
 	Tokens  int       // positions summed over
 	Sum     []float32 // [Cols x Cols], symmetric, both halves filled in
 }
 
 // Calibrate runs windows through the dense model a block at a time and calls visit
-// with the Grams of each block from ≤ block < to, in order.
+// with the Grams of each block from ≤ block < to, in order. Block Config.Layers is the
+// head, which has one.
 //
 // The sums are float32 in both numerics, over the positions of the windows in order:
 // in exact numerics a chain of FMAs of float32 inputs, in fast numerics of the inputs
@@ -24,8 +25,8 @@ type Gram struct {
 // and one block's Grams, which visit may keep. An error of visit ends the run and is
 // returned.
 func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, visit func(block int, grams []Gram) error) error {
-	if from < 0 || to > len(m.layers) || from > to {
-		return fmt.Errorf("engine: blocks [%d, %d) of a model that has %d", from, to, len(m.layers))
+	if from < 0 || to > len(m.layers)+1 || from > to {
+		return fmt.Errorf("engine: blocks [%d, %d) of a model that has %d and a head", from, to, len(m.layers))
 	}
 	if err := m.check(windows); err != nil {
 		return err
@@ -45,7 +46,12 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 		if l >= from {
 			grams = m.grams(l, tokens)
 		}
-		if err := m.calibrateLayer(ctx, windows, l, dense, hidden, grams); err != nil {
+		if l == len(m.layers) {
+			err = m.calibrateHead(ctx, windows, hidden, grams)
+		} else {
+			err = m.calibrateLayer(ctx, windows, l, dense, hidden, grams)
+		}
+		if err != nil {
 			return err
 		}
 		if l < from {
@@ -90,8 +96,33 @@ func (m *Model) calibrateLayer(ctx context.Context, windows [][]int32, l int, de
 	return nil
 }
 
-// grams returns the zero Grams of a layer, in the order of its inputs.
+// calibrateHead adds the products of the normed hidden states of all windows to the one
+// of grams.
+func (m *Model) calibrateHead(ctx context.Context, windows [][]int32, hidden []float32, grams []Gram) error {
+	for _, s := range m.spans(windows) {
+		b := m.layout(windows, s)
+		b.x, hidden = hidden[:b.rows*m.config.Hidden], hidden[b.rows*m.config.Hidden:]
+		t := m.tap(b)
+		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.normed(b, m.norm, r, s, t, tapAttention) }); err != nil {
+			return err
+		}
+		if err := m.products(ctx, t, grams); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grams returns the zero Grams of a layer, in the order of its inputs, or that of the
+// head.
 func (m *Model) grams(layer, tokens int) []Gram {
+	if layer == len(m.layers) {
+		n, name := m.config.Hidden, unitHead
+		if m.config.TieEmbeddings {
+			name = unitEmbedding
+		}
+		return []Gram{{Modules: []string{name}, Cols: n, Tokens: tokens, Sum: make([]float32, n*n)}}
+	}
 	modules := &m.layers[layer].modules
 	grams := make([]Gram, tapInputs)
 	for input, of := range [tapInputs][]int{{roleQ, roleK, roleV}, {roleO}, {roleGate, roleUp}, {roleDown}} {
@@ -122,6 +153,12 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	if err != nil || grams == nil {
 		return err
 	}
+	return m.products(ctx, t, grams)
+}
+
+// products adds the products of the inputs that a tap holds to grams, which are those of its first
+// inputs.
+func (m *Model) products(ctx context.Context, t *tap, grams []Gram) error {
 	type job struct{ input, first int }
 	var jobs []job
 	for i, g := range grams {

@@ -323,11 +323,11 @@ func (t *tiny) run(window []int32) (logits matrix, inputs map[string]matrix) {
 		}
 		add(linear(p+"mlp.down_proj", gate))
 	}
-	head := "lm_head.weight"
+	head := unitHead
 	if t.tied {
-		head = "model.embed_tokens.weight"
+		head = unitEmbedding
 	}
-	return t.matrix(head).times(normed("model.norm.weight"), nil), inputs
+	return linear(head, normed("model.norm.weight")), inputs
 }
 
 func (t *tiny) attend(prefix string, q, k, v matrix) matrix {
