@@ -20,7 +20,7 @@ const maxResidual = 1e-6
 // of linear modules that share an input.
 type Factor struct {
 	cols    int
-	dead    []int // columns whose input was always 0, ascending
+	dead    []int     // columns whose input was always 0, ascending
 	squares []float64 // mean squares of the inputs
 	failure error
 	inverse []float32 // 1/U_jj, all positive and finite
