@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Gram is XᵀX of the inputs X [Tokens x Cols] of linear modules that share an
@@ -54,6 +55,7 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 		for _, g := range grams {
 			mirror(g)
 		}
+		grams = slices.DeleteFunc(grams, func(g Gram) bool { return g.Cols == 0 })
 		if err := visit(l, grams); err != nil {
 			return err
 		}
@@ -90,11 +92,15 @@ func (m *Model) calibrateLayer(ctx context.Context, windows [][]int32, l int, de
 	return nil
 }
 
-// grams returns the zero Grams of a layer, in the order of its inputs.
+// grams returns the zero Grams of a layer, in the order of its inputs; those of a sub-block that the model does not have
+// have no columns.
 func (m *Model) grams(layer, tokens int) []Gram {
 	modules := &m.layers[layer].modules
 	grams := make([]Gram, tapInputs)
 	for input, of := range [tapInputs][]int{{roleQ, roleK, roleV}, {roleO}, {roleGate, roleUp}, {roleDown}} {
+		if modules[of[0]] == nil { // a sub-block that the model does not have
+			continue
+		}
 		n := modules[of[0]].cols
 		g := Gram{Cols: n, Tokens: tokens, Sum: make([]float32, n*n)}
 		for _, role := range of {
@@ -112,12 +118,19 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	if grams != nil {
 		t = m.tap(b)
 	}
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
-		return err
+	c := m.config
+	if c.Has(layer, 0) {
+		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
+			return err
+		}
 	}
 	err := m.each(ctx, b, func(r rowBlock, s *scratch) {
-		m.attend(b, layer, attention, m.allHeads, r, s, t)
-		m.feed(b, layer, mlp, m.config.FFN, r, s, t)
+		if c.Has(layer, 0) {
+			m.attend(b, layer, attention, m.allHeads, r, s, t)
+		}
+		if c.Has(layer, 1) {
+			m.feed(b, layer, mlp, c.FFN, r, s, t)
+		}
 	})
 	if err != nil || grams == nil {
 		return err
