@@ -464,7 +464,7 @@ func hostileGGUF() map[string][]byte {
 		"has 5 dimensions":                    change(func(g *ggufFile) { g.tensor(q).dims = []uint64{4, 4, 1, 1, 1} }),
 		"shape [4294967296 4294967296]":       change(func(g *ggufFile) { g.tensor(q).dims = []uint64{1 << 32, 1 << 32} }),
 		"is of unknown type 77":               change(func(g *ggufFile) { g.tensor(q).kind = 77 }),
-		"is of type IQ4_NL":                   change(func(g *ggufFile) { g.tensor(q).kind = 20 }),
+		"is of type IQ4_XS":                   change(func(g *ggufFile) { g.tensor(q).kind = 23 }),
 		"rows of 4, no multiple of 32":        change(func(g *ggufFile) { g.tensor(q).kind = 2 }),
 		"lies at 5, no multiple":              change(func(g *ggufFile) { g.tensor(q).offset = 5 }),
 		"lies at 9223372036854775776":         change(func(g *ggufFile) { g.tensor(q).offset = math.MaxInt64 - 31 }),

@@ -84,7 +84,8 @@ func (l Level) bits() (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	return spec.Layout().Bits, true
+	layout, ok := spec.Layout()
+	return layout.Bits, ok
 }
 
 // build makes the level of a module's weights; f is nil for a level that needs no calibration.

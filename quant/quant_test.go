@@ -87,16 +87,17 @@ func TestRTNIsItsFormula(t *testing.T) {
 	eachLevel(func(suffix string) {
 		s, _ := Parse("rtn-" + suffix)
 		_, got := build(t, "rtn-"+suffix, w, rows, cols, nil)
-		span := s.Layout().Span(cols)
+		layout, _ := s.Layout()
+		span := layout.Span(cols)
 		for i := range rows {
 			for first := 0; first < cols; first += span {
 				var group []float64
 				for _, v := range w[i*cols+first : i*cols+min(first+span, cols)] {
 					group = append(group, float64(v))
 				}
-				scale, zero := naiveGrid(s.Layout(), group)
+				scale, zero := naiveGrid(layout, group)
 				for j, v := range group {
-					want := naiveRound(s.Layout(), v, scale, zero)
+					want := naiveRound(layout, v, scale, zero)
 					// A quotient in float32 may fall on the other side of a tie.
 					tie := math.Abs(math.Abs(v/scale-math.Floor(v/scale))-0.5) < 1e-4
 					if g := float64(got[i*cols+first+j]); math.Abs(g-want) > 1e-6*scale && !(tie && math.Abs(g-want) < 1.001*scale) {
@@ -217,7 +218,8 @@ func TestGPTQIsThePapers(t *testing.T) {
 		for _, suffix := range []string{"2b-g16", "3b-g64", "4b-g128", "3b-gall", "4b-g96", "3b-g20", "8b-g200", "3b-g64-sym", "5b-g7-sym"} {
 			s, _ := Parse("gptq-" + suffix)
 			_, got := build(t, "gptq-"+suffix, w, c.rows, c.cols, f)
-			want := reference(s.Layout(), w, g, c.rows, c.cols)
+			layout, _ := s.Layout()
+			want := reference(layout, w, g, c.rows, c.cols)
 			for i := range c.rows {
 				total++
 				for j := range c.cols {

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Golden values of ggml's block formats from the `gguf` package.
 
-    python golden_dequant.py --out ../../engine/testdata/dequant
+    python golden_dequant.py --out ../../internal/kernel/testdata/ggml
 
 For each format one file, NAME.bin: random blocks, then the float32 that
 gguf.quants.dequantize gives for them, little-endian. The blocks are random bytes;
 where the binary16 scale of one would be NaN or infinite its exponent is cleared, and
-so some scales are subnormal or zero.
+so some scales are subnormal or zero. The first blocks of MXFP4 have its least exponents,
+subnormal in float32, and its largest finite one.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from gguf.quants import dequantize
 SCALES = {
     "F16": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0],
 }
 
 
@@ -30,6 +32,9 @@ def blocks(name: str, weights: int, rng: np.random.Generator) -> np.ndarray:
     for at in SCALES.get(name, []):
         bad = (raw[:, at + 1] & 0x7C) == 0x7C
         raw[bad, at + 1] &= 0x83
+    if name == "MXFP4":
+        raw[:, 0] %= 253
+        raw[:4, 0] = [0, 1, 2, 252]
     if name in ("BF16", "F32"):  # the highest bit of the exponent off: finite
         raw[:, size - 1] &= 0xBF
     return raw
@@ -42,7 +47,7 @@ def main() -> None:
     args.add_argument("--seed", type=int, default=1)
     opt = args.parse_args()
     opt.out.mkdir(parents=True, exist_ok=True)
-    for name in ["F32", "BF16", *SCALES]:
+    for name in ["F32", "BF16", "MXFP4", *SCALES]:
         raw = blocks(name, opt.weights, np.random.default_rng([opt.seed, Type[name].value]))
         want = dequantize(raw.reshape(-1), Type[name]).astype("<f4")
         assert np.isfinite(want).all(), name

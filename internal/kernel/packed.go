@@ -28,7 +28,7 @@ type Packed interface {
 
 // Part is one array of a [Packed] matrix.
 type Part struct {
-	Name  string // "bitmask", "values", "codes", "scales" or "zeros"
+	Name  string // "bitmask", "values", "codes", "scales", "zeros" or "blocks"
 	Type  string // safetensors' name of the element type: "U8", "F16" or "BF16"
 	Shape []int
 	Data  []byte // little-endian
@@ -48,7 +48,9 @@ func Unpack(format string, rows, cols int, parts []Part) (Packed, error) {
 	var names []string
 	var types []string
 	var build func(data [][]byte) (Packed, error)
-	switch spec, grouped := strings.CutPrefix(format, "grouped-"); {
+	spec, grouped := strings.CutPrefix(format, "grouped-")
+	typeName, ggml := strings.CutPrefix(format, "ggml-")
+	switch {
 	case format == "bitmask-f16" || format == "bitmask-bf16":
 		bf16 := format == "bitmask-bf16"
 		names, types = []string{"bitmask", "values"}, []string{"U8", valueType(bf16)}
@@ -69,6 +71,13 @@ func Unpack(format string, rows, cols int, parts []Part) (Packed, error) {
 			}
 			return packed(NewGrouped(rows, cols, layout, d[0], d[1], zeros))
 		}
+	case ggml:
+		t, ok := ParseGGMLType(typeName)
+		if !ok {
+			return nil, fmt.Errorf("kernel: unknown form %q of a matrix", format)
+		}
+		names, types = []string{"blocks"}, []string{"U8"}
+		build = func(d [][]byte) (Packed, error) { return packed(NewGGML(t, rows, cols, d[0])) }
 	default:
 		return nil, fmt.Errorf("kernel: unknown form %q of a matrix", format)
 	}

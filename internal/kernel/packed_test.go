@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -80,6 +81,14 @@ func eachPacked(t *testing.T, f func(t *testing.T, p Packed, want []float32)) {
 				p, want := randomGrouped(r, s[0], s[1], Layout{bits, group, r.IntN(2) == 0})
 				t.Run(fmt.Sprintf("%s/%dx%d", p.Format(), s[0], s[1]), func(t *testing.T) { f(t, p, want) })
 			}
+		}
+	}
+	for _, typ := range GGMLTypes() {
+		for _, s := range [][2]int{{1, 1}, {5, 2}} {
+			p := randomGGML(r, typ, s[0], s[1])
+			want := make([]float32, p.rows*p.cols)
+			typ.Decode(want, p.data)
+			t.Run(fmt.Sprintf("%s/%dx%d", p.Format(), p.rows, p.cols), func(t *testing.T) { f(t, p, want) })
 		}
 	}
 }
@@ -169,6 +178,7 @@ func TestPackedRefusesWhatCannotBe(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	b, _ := randomBitmask(r, 3, 13, 0.5, false)
 	g, _ := randomGrouped(r, 3, 13, Layout{3, 4, false})
+	k := randomGGML(r, Q4K, 2, 1)
 	cut := func(p Packed, i, by int) []Part {
 		parts := slices.Clone(p.Parts())
 		parts[i].Data = parts[i].Data[:len(parts[i].Data)-by]
@@ -208,6 +218,12 @@ func TestPackedRefusesWhatCannotBe(t *testing.T) {
 		"group 0":              {"grouped-3b-g0", 3, 13, g.Parts()},
 		"negative group":       {"grouped-3b-g-4", 3, 13, g.Parts()},
 		"leading zero":         {"grouped-3b-g04", 3, 13, g.Parts()},
+		"unknown ggml type":    {"ggml-q4_k", 2, 256, k.Parts()},
+		"no ggml type":         {"ggml-", 2, 256, k.Parts()},
+		"short blocks":         {k.Format(), 2, 256, cut(k, 0, 1)},
+		"part of a block":      {k.Format(), 4, 128, k.Parts()},
+		"infinite dmin":        {k.Format(), 2, 256, set(k, 0, 146, 0, 0x7c)},
+		"blocks of another":    {"ggml-q5_K", 2, 256, k.Parts()},
 		"huge group":           {"grouped-3b-g99999999999999999999", 3, 13, g.Parts()},
 	} {
 		if p, err := Unpack(c.format, c.rows, c.cols, c.parts); err == nil || p != nil {
@@ -220,6 +236,7 @@ func TestPackedRefusesWhatCannotBe(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add("bitmask-f16", 2, 9, []byte{1, 1, 2, 0}, []byte{0, 1, 2, 3, 4, 5}, []byte{})
 	f.Add("grouped-3b-g4", 2, 8, []byte{1, 2, 3, 4, 5, 6}, []byte{0, 1, 2, 3, 4, 5, 6, 7}, []byte{1, 2})
+	f.Add("ggml-mxfp4", 1, 32, []byte("17 bytes of block"), []byte{}, []byte{})
 	f.Fuzz(func(t *testing.T, format string, rows, cols int, a, b, c []byte) {
 		values := "F16"
 		if format == "bitmask-bf16" {
@@ -231,6 +248,9 @@ func FuzzUnpack(f *testing.F) {
 			if len(c) > 0 {
 				parts = append(parts, Part{Name: "zeros", Type: "U8", Data: c})
 			}
+		}
+		if strings.HasPrefix(format, "ggml") {
+			parts = []Part{{Name: "blocks", Type: "U8", Data: a}}
 		}
 		p, err := Unpack(format, rows, cols, parts)
 		if err != nil {

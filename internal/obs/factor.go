@@ -20,7 +20,8 @@ const maxResidual = 1e-6
 // of linear modules that share an input.
 type Factor struct {
 	cols    int
-	dead    []int // columns whose input was always 0, ascending
+	dead    []int     // columns whose input was always 0, ascending
+	squares []float64 // mean squares of the inputs
 	failure error
 	inverse []float32 // 1/U_jj, all positive and finite
 	stripes []uStripe
@@ -62,7 +63,10 @@ func New(gram []float32, cols, tokens int) (*Factor, error) {
 		}
 	}
 	h := newHessian(gram, cols, tokens)
-	f := &Factor{cols: cols, dead: h.dead, inverse: make([]float32, cols)}
+	f := &Factor{cols: cols, dead: h.dead, squares: make([]float64, cols), inverse: make([]float32, cols)}
+	for j := range f.squares {
+		f.squares[j] = float64(gram[j*cols+j]) / float64(tokens)
+	}
 	u, err := h.factor()
 	if err != nil {
 		f.failure = err
@@ -77,6 +81,9 @@ func New(gram []float32, cols, tokens int) (*Factor, error) {
 
 // Cols is the number of columns of the modules that the factor is for.
 func (f *Factor) Cols() int { return f.cols }
+
+// MeanSquares returns the mean square of every column's input: half of the diagonal of H before it is damped. It must not be changed.
+func (f *Factor) MeanSquares() []float64 { return f.squares }
 
 // InverseDiag returns 1/U_jj for every column j, all positive and finite. It must not be changed.
 func (f *Factor) InverseDiag() []float32 { return f.inverse }

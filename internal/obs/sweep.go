@@ -18,6 +18,16 @@ type Strategy interface {
 	Round(q, x []float32, row, col int)
 }
 
+// Parted is a Strategy that also decides about parts of its spans, when it gets to them.
+type Parted interface {
+	Strategy
+	// Part is the number of columns of a part, which spans and, where they are longer than it, a block of 128 columns have a whole number of.
+	Part() int
+	// BeginPart is called for each part before its first column is visited, and after Begin of its span, for rows row … row+n-1, all of one
+	// panel. The columns [first, last) of w in these rows have absorbed the errors of all columns before them; otherwise it is as Begin.
+	BeginPart(w *kernel.Panels, row, n, first, last int)
+}
+
 // block is the number of columns whose errors are fed back together to the columns after them, and tile
 // the number of columns within which errors are fed back one by one. Sizes change the order of
 // additions and nothing else.
@@ -40,6 +50,10 @@ func (f *Factor) sweep(w *kernel.Panels, span, block, tile int, s Strategy) {
 	if w.Cols != f.cols || span < 1 {
 		panic(fmt.Sprintf("obs: sweep over %d x %d weights in spans of %d by the factor of %d columns", w.Rows, w.Cols, span, f.cols))
 	}
+	parted, _ := s.(Parted)
+	if parted != nil && (span%parted.Part() != 0 || span > block && block%parted.Part() != 0) {
+		panic(fmt.Sprintf("obs: spans of %d columns in parts of %d", span, parted.Part()))
+	}
 	// Rows do not depend on each other except by what Begin sees. The errors of all rows in a block are
 	// kept, a panel after the other: minus the errors, (q - x)/U_jj.
 	errs := make([]float32, w.Panels()*width*block)
@@ -56,7 +70,7 @@ func (f *Factor) sweep(w *kernel.Panels, span, block, tile int, s Strategy) {
 				s.Begin(w, s1, min(s1+span, f.cols))
 			}
 			for p := range w.Panels() {
-				f.visit(w, p, errs[p*width*block+(s1-c1)*width:], s1, s2, c2, tile, s)
+				f.visit(w, p, errs[p*width*block+(s1-c1)*width:], s1, s2, c2, tile, s, parted)
 			}
 			s1 = s2
 		}
@@ -78,11 +92,18 @@ func (f *Factor) blockEnd(c1, span, block int) int {
 
 // visit rounds the columns [s1, s2) of a panel, feeds their errors back to the columns before end and
 // leaves them in errs, [s2-s1][32].
-func (f *Factor) visit(w *kernel.Panels, p int, errs []float32, s1, s2, end, tile int, s Strategy) {
+func (f *Factor) visit(w *kernel.Panels, p int, errs []float32, s1, s2, end, tile int, s Strategy, parted Parted) {
 	row := p * width
 	n := min(width, w.Rows-row)
-	for t1 := s1; t1 < s2; t1 += tile {
-		t2 := min(t1+tile, s2)
+	for t1, t2 := s1, s1; t1 < s2; t1 = t2 {
+		t2 = min(t1+tile, s2)
+		if parted != nil {
+			part := parted.Part()
+			t2 = min(t2, t1-t1%part+part)
+			if t1%part == 0 {
+				parted.BeginPart(w, row, n, t1, min(t1+part, f.cols))
+			}
+		}
 		for j := t1; j < t2; j++ {
 			x := (*[width]float32)(w.Data[(p*f.cols+j)*width:])
 			e := (*[width]float32)(errs[(j-s1)*width:])

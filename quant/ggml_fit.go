@@ -1,0 +1,121 @@
+package quant
+
+// The loops of this file round weights x to a scale and add up what a least-squares fit, or the comparison of two scales, needs. v are the
+// importances of the weights. They run for every scale that a search tries, and so take the inverse of a scale where they only round.
+
+// fit is what a rounding of weights to integers k leaves to solve: sums over the weights.
+type fit struct {
+	v, vx      float64 // Σ v, Σ v·x: of every rounding
+	vk, vkk, p float64 // Σ v·k, Σ v·k², Σ v·x·k
+}
+
+// newFit sets what does not depend on the rounding.
+func newFit(x, v []float64) (s fit) {
+	for i, w := range x {
+		s.v += v[i]
+		s.vx += float64(v[i] * w)
+	}
+	return s
+}
+
+// round sets what depends on it, for scale and offset.
+func (s *fit) round(f *form, x, v []float64, inverse, offset float64) {
+	low, top := f.low, f.top
+	vk, vkk, p := 0.0, 0.0, 0.0
+	v = v[:len(x)]
+	if n := f.near; n != nil {
+		for i, w := range x {
+			t := float64(w * inverse)
+			if t < low {
+				t = low
+			}
+			if t > top {
+				t = top
+			}
+			k := n.value[n.index(t)]
+			q := float64(v[i] * k)
+			vkk += float64(q * k)
+			p += float64(q * w)
+		}
+		s.vkk, s.p = vkk, p
+		return
+	}
+	for i, w := range x {
+		t := float64((w - offset) * inverse)
+		if t < low {
+			t = low
+		}
+		if t > top {
+			t = top
+		}
+		k := (t + shift) - shift
+		q := float64(v[i] * k)
+		vk += q
+		vkk += float64(q * k)
+		p += float64(q * w)
+	}
+	s.vk, s.vkk, s.p = vk, vkk, p
+}
+
+// linear is the best scale for a rounding, and by how much the error is less than that of zeros.
+func (s *fit) linear() (scale, gain float64) {
+	if !(s.vkk > 0) {
+		return 0, 0
+	}
+	scale = s.p / s.vkk
+	return scale, float64(scale * s.p)
+}
+
+// affine is the best scale and offset for a rounding, the offset not positive if so is asked, and by how much the error is less than that of
+// zeros.
+func (s *fit) affine(negative bool) (scale, offset, gain float64) {
+	if d := float64(s.v*s.vkk) - float64(s.vk*s.vk); d > 1e-12*float64(s.v*s.vkk) {
+		scale = (float64(s.v*s.p) - float64(s.vk*s.vx)) / d
+	}
+	offset = (s.vx - float64(scale*s.vk)) / s.v
+	if negative && offset > 0 {
+		scale, gain = s.linear()
+		return scale, 0, gain
+	}
+	return scale, offset, float64(scale*s.p) + float64(offset*s.vx)
+}
+
+// err is Σ v·(x - x̂)². It stops, too small, where that exceeds bound.
+func (f *form) err(x, v []float64, scale, offset, bound float64) float64 {
+	inverse := 0.0
+	if scale != 0 {
+		inverse = 1 / scale
+	}
+	low, top, sum := f.low, f.top, 0.0
+	v = v[:len(x)]
+	if n := f.near; n != nil {
+		for i, w := range x {
+			t := float64(w * inverse)
+			if t < low {
+				t = low
+			}
+			if t > top {
+				t = top
+			}
+			d := w - float64(scale*n.value[n.index(t)])
+			sum += float64(float64(d*d) * v[i])
+		}
+		return sum
+	}
+	for ; len(x) >= 16 && sum <= bound; x, v = x[16:], v[16:] {
+		u := v[:16]
+		for i, w := range x[:16] {
+			w -= offset
+			t := float64(w * inverse)
+			if t < low {
+				t = low
+			}
+			if t > top {
+				t = top
+			}
+			d := w - float64(scale*((t+shift)-shift))
+			sum += float64(float64(d*d) * u[i])
+		}
+	}
+	return sum
+}

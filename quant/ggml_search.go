@@ -1,0 +1,181 @@
+package quant
+
+import (
+	"math"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+// block is what is chosen for a block before its codes.
+type block struct {
+	scale, offset uint16    // binary16 bits of d, and of m or dmin; in MXFP4 scale is the exponent
+	scales, mins  [16]int   // of the sub-blocks of a super-block
+	grades        [16]grade // of the sub-blocks, or of the block
+}
+
+// settle is the number of times that rounding and fit are repeated at most. Each lowers the error; few are needed.
+const settle = 8
+
+// extent is the range of weights.
+func extent(x []float64) (low, high float64) {
+	low, high = x[0], x[0]
+	for _, w := range x {
+		low, high = min(low, w), max(high, w)
+	}
+	return low, high
+}
+
+// linear searches for the scale with the least error: it tries a grid of scales, takes for each the best that leaves the rounding as it is, and
+// repeats that with the best of all. The grid is of places for the largest weight, from half a step within the last integer to where many
+// weights are cut off. The scale can be negative, since the range of integers is not the same on both sides.
+func (f *form) linear(x, v []float64) float64 {
+	low, high := extent(x)
+	size := max(-low, high)
+	if size == 0 {
+		return 0
+	}
+	s := newFit(x, v)
+	best, scale := 0.0, 0.0
+	try := func(inverse float64) bool {
+		s.round(f, x, v, inverse, 0)
+		a, gain := s.linear()
+		if !(gain > best) {
+			return false
+		}
+		best, scale = gain, a
+		return true
+	}
+	last := max(-f.low, f.top)
+	first, step := 1-0.75/last, 0.04
+	if last > 100 {
+		step = 0.02
+	}
+	for i := range 28 {
+		at := (first + float64(float64(i)*step)) * last / size
+		try(at)
+		if f.low != -f.top {
+			try(-at)
+		}
+	}
+	for range settle {
+		if scale == 0 || !try(1/scale) {
+			break
+		}
+	}
+	return scale
+}
+
+// cuts is the number of places for each end of the range that affine tries.
+const cuts = 7
+
+// affineRange searches for the scale and the offset with the least error, as linear does, by a grid of ranges that reach beyond the weights or
+// cut them off at either end.
+func (f *form) affineRange(x, v []float64) (scale, offset float64) {
+	low, high := extent(x)
+	if f.super() {
+		low, high = min(low, 0), max(high, 0)
+	}
+	size := high - low
+	s := newFit(x, v)
+	if size == 0 {
+		return 0, low
+	}
+	best := math.Inf(-1)
+	try := func(inverse, from float64) bool {
+		s.round(f, x, v, inverse, from)
+		a, b, gain := s.affine(f.super())
+		if !(gain > best) {
+			return false
+		}
+		best, scale, offset = gain, a, b
+		return true
+	}
+	cut := size / (2*f.top + 4)
+	for i := range cuts {
+		from := low + float64(float64(i-1)*cut)
+		for j := range cuts {
+			to := high - float64(float64(j-1)*cut)
+			if to > from {
+				try(f.top/(to-from), from)
+			}
+		}
+	}
+	for range settle {
+		if scale == 0 || !try(1/scale, offset) {
+			break
+		}
+	}
+	return scale, offset
+}
+
+// halves calls f with the binary16 numbers next to x, nearest first: the best number for the rounding at hand need not be the nearest.
+func halves(x float64, f func(bits uint16, value float32)) {
+	bits := kernel.EncodeF16(float32(x))
+	for _, d := range [3]int{0, -1, 1} {
+		if size := int(bits&0x7fff) + d; size >= 0 && size < 0x7c00 {
+			b := bits&0x8000 | uint16(size)
+			f(b, kernel.DecodeF16(b))
+		}
+	}
+}
+
+// choose sets the numbers of a block for weights x of importances v, both positive and as many as the block has. ok is false if no binary16
+// number is large enough.
+func (f *form) choose(b *block, x, v []float64) (ok bool) {
+	switch {
+	case f.typ == kernel.MXFP4:
+		return f.chooseExponent(b, x, v)
+	case f.super():
+		return f.chooseSuper(b, x, v)
+	case f.affine:
+		return f.chooseAffine(b, x, v)
+	}
+	best := math.Inf(1)
+	halves(f.linear(x, v), func(bits uint16, scale float32) {
+		if e := f.err(x, v, float64(scale), 0, best); e < best {
+			best, b.scale, b.grades[0] = e, bits, newGrade(scale, 0)
+		}
+	})
+	return !math.IsInf(best, 1)
+}
+
+func (f *form) chooseAffine(b *block, x, v []float64) bool {
+	s := newFit(x, v)
+	best := math.Inf(1)
+	scale, offset := f.affineRange(x, v)
+	halves(scale, func(sb uint16, scale float32) {
+		// What the rounding of the scale changed, the offset makes up for.
+		from := offset
+		if scale != 0 {
+			s.round(f, x, v, 1/float64(scale), offset)
+			from = (s.vx - float64(float64(scale)*s.vk)) / s.v
+		}
+		halves(from, func(ob uint16, offset float32) {
+			if e := f.err(x, v, float64(scale), float64(offset), best); e < best {
+				best, b.scale, b.offset, b.grades[0] = e, sb, ob, newGrade(scale, offset)
+			}
+		})
+	})
+	return !math.IsInf(best, 1)
+}
+
+// maxExponent is the largest of MXFP4 with which no weight is infinite.
+const maxExponent = 252
+
+// chooseExponent tries the powers of two with which the largest weight lies between the second and the last number of E2M1, and beyond it.
+func (f *form) chooseExponent(b *block, x, v []float64) bool {
+	low, high := extent(x)
+	_, exponent := math.Frexp(max(-low, high) / f.top) // in (-1022, 1024]
+	best := math.Inf(1)
+	for e := exponent + 128 + 1; e >= exponent+128-3; e-- {
+		if e > maxExponent {
+			continue
+		}
+		bits := uint8(max(e, 0))
+		scale := kernel.HalfE8M0(bits)
+		if now := f.err(x, v, float64(scale), 0, best); now < best {
+			best, b.scale, b.grades[0] = now, uint16(bits), newGrade(scale, 0)
+		}
+	}
+	return !math.IsInf(best, 1)
+}
