@@ -1,6 +1,9 @@
 package engine
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Metadata is a key of a GGUF file.
 type Metadata struct {
@@ -23,4 +26,23 @@ func (t Tensor) Row(r int) []byte {
 	}
 	stride := t.format.size(t.Shape[1])
 	return t.data[r*stride : (r+1)*stride : (r+1)*stride]
+}
+
+// GGUFName is the name that a tensor has in GGUF files, empty for one that these have no name for.
+func GGUFName(name string) string {
+	prefix := ""
+	if rest, ok := strings.CutPrefix(name, "model.layers."); ok {
+		number, part, _ := strings.Cut(rest, ".")
+		prefix, name = "blk."+number+".", part
+	}
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		return ""
+	}
+	for from, to := range ggufNames {
+		if to == name[:dot] {
+			return prefix + from + name[dot:]
+		}
+	}
+	return ""
 }
