@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Gram is XᵀX of the inputs X [Tokens x Cols] of linear modules that share an
@@ -60,6 +61,7 @@ func (m *Model) Calibrate(ctx context.Context, windows [][]int32, from, to int, 
 		for _, g := range grams {
 			mirror(g)
 		}
+		grams = slices.DeleteFunc(grams, func(g Gram) bool { return g.Cols == 0 })
 		if err := visit(l, grams); err != nil {
 			return err
 		}
@@ -114,7 +116,7 @@ func (m *Model) calibrateHead(ctx context.Context, windows [][]int32, hidden []f
 }
 
 // grams returns the zero Grams of a layer, in the order of its inputs, or that of the
-// head.
+// head. Those of a sub-block that the model does not have have no columns.
 func (m *Model) grams(layer, tokens int) []Gram {
 	if layer == len(m.layers) {
 		n, name := m.config.Hidden, unitHead
@@ -126,6 +128,9 @@ func (m *Model) grams(layer, tokens int) []Gram {
 	modules := &m.layers[layer].modules
 	grams := make([]Gram, tapInputs)
 	for input, of := range [tapInputs][]int{{roleQ, roleK, roleV}, {roleO}, {roleGate, roleUp}, {roleDown}} {
+		if modules[of[0]] == nil { // a sub-block that the model does not have
+			continue
+		}
 		n := modules[of[0]].cols
 		g := Gram{Cols: n, Tokens: tokens, Sum: make([]float32, n*n)}
 		for _, role := range of {
@@ -143,12 +148,19 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	if grams != nil {
 		t = m.tap(b)
 	}
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
-		return err
+	c := m.config
+	if c.Has(layer, 0) {
+		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
+			return err
+		}
 	}
 	err := m.each(ctx, b, func(r rowBlock, s *scratch) {
-		m.attend(b, layer, attention, m.allHeads, r, s, t)
-		m.feed(b, layer, mlp, m.config.FFN, r, s, t)
+		if c.Has(layer, 0) {
+			m.attend(b, layer, attention, m.allHeads, r, s, t)
+		}
+		if c.Has(layer, 1) {
+			m.feed(b, layer, mlp, c.FFN, r, s, t)
+		}
 	})
 	if err != nil || grams == nil {
 		return err

@@ -95,7 +95,10 @@ func (m *Model) plan(c Candidate) (plan, error) {
 		for sub, span := range [][2]int{{roleQ, roleGate}, {roleGate, roles}} {
 			name := subBlock(i, sub)
 			var s step
-			if l, ok := take(name); ok {
+			if !m.config.Has(i, sub) {
+				span[1] = span[0]
+				s.dropped = true
+			} else if l, ok := take(name); ok {
 				if l.Weights != nil {
 					return plan{}, fmt.Errorf("engine: level %s of %s has weights; a sub-block can only be dropped", l.Name, name)
 				}

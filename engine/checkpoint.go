@@ -18,10 +18,11 @@ type Checkpoint struct {
 	ref     string
 	config  Config
 	tensors map[string]Tensor
-	names   []string // of tensors, sorted
-	files   []*file  // everything that Digest covers, sorted by name
-	weights int64    // bytes of the files that hold tensors
-	single  bool     // one file is the model (GGUF): its digest is that file's
+	names   []string   // of tensors, sorted
+	files   []*file    // everything that Digest covers, sorted by name
+	weights int64      // bytes of the files that hold tensors
+	single  bool       // one file is the model (GGUF): its digest is that file's
+	meta    []Metadata // of a GGUF file
 
 	tokenizer  func() (*Tokenizer, error)
 	vocabulary func() (*Vocabulary, error)
@@ -94,15 +95,15 @@ func (f *file) release() error {
 // finish checks that the tensors that the configuration asks for are there and gives the
 // checkpoint its lazily computed parts: tokenizer and vocabulary read the tokenizer.
 func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error), vocabulary func() (*Vocabulary, error)) error {
-	for _, want := range c.config.tensors() {
-		t, ok := c.tensors[want.name]
+	for _, want := range c.config.Tensors() {
+		t, ok := c.tensors[want.Name]
 		switch {
 		case !ok:
-			return malformed("tensor %s is missing", want.name)
-		case !slices.Equal(t.Shape, want.shape):
-			return malformed("tensor %s has shape %v, want %v", want.name, t.Shape, want.shape)
+			return malformed("tensor %s is missing", want.Name)
+		case !slices.Equal(t.Shape, want.Shape):
+			return malformed("tensor %s has shape %v, want %v", want.Name, t.Shape, want.Shape)
 		case t.format == nil:
-			return unsupported("tensor %s is of type %s", want.name, t.Type)
+			return unsupported("tensor %s is of type %s", want.Name, t.Type)
 		}
 	}
 	for name, t := range c.tensors {
@@ -178,8 +179,8 @@ func (c *Checkpoint) Check() error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	for _, want := range c.config.tensors() {
-		if err := c.tensors[want.name].Check(); err != nil {
+	for _, want := range c.config.Tensors() {
+		if err := c.tensors[want.Name].Check(); err != nil {
 			return fmt.Errorf("engine: %s: %w", c.ref, err)
 		}
 	}

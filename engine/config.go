@@ -29,6 +29,10 @@ type Config struct {
 
 	SlidingWindow int // positions a query sees, itself included; 0: all before it
 	FullLayers    int // the first layers that see everything in spite of SlidingWindow
+
+	// Absent tells which sub-blocks the model does not have: the attention of block b at 2b, its MLP
+	// at 2b+1. What passes them is unchanged. nil: the model has all.
+	Absent []bool
 }
 
 // RopeScaling changes the rotary frequencies so that a model reaches beyond the positions that it
@@ -67,23 +71,30 @@ func (c Config) Modules() []Module {
 			name := fmt.Sprintf("model.layers.%d.%s.%s", b, sub, role)
 			out = append(out, Module{Name: name, Block: b, Role: role, Rows: rows, Cols: cols})
 		}
-		add("self_attn", "q_proj", q, c.Hidden)
-		add("self_attn", "k_proj", kv, c.Hidden)
-		add("self_attn", "v_proj", kv, c.Hidden)
-		add("self_attn", "o_proj", c.Hidden, q)
-		add("mlp", "gate_proj", c.FFN, c.Hidden)
-		add("mlp", "up_proj", c.FFN, c.Hidden)
-		add("mlp", "down_proj", c.Hidden, c.FFN)
+		if c.Has(b, 0) {
+			add("self_attn", "q_proj", q, c.Hidden)
+			add("self_attn", "k_proj", kv, c.Hidden)
+			add("self_attn", "v_proj", kv, c.Hidden)
+			add("self_attn", "o_proj", c.Hidden, q)
+		}
+		if c.Has(b, 1) {
+			add("mlp", "gate_proj", c.FFN, c.Hidden)
+			add("mlp", "up_proj", c.FFN, c.Hidden)
+			add("mlp", "down_proj", c.Hidden, c.FFN)
+		}
 	}
 	return out
 }
 
+// Has reports whether a block has its attention (sub 0) or its MLP (sub 1).
+func (c Config) Has(block, sub int) bool { return c.Absent == nil || !c.Absent[2*block+sub] }
+
 // Parameters is the number of weights of the model, a tied embedding counted once.
 func (c Config) Parameters() int64 {
 	var n int64
-	for _, t := range c.tensors() {
+	for _, t := range c.Tensors() {
 		size := int64(1)
-		for _, d := range t.shape {
+		for _, d := range t.Shape {
 			size *= int64(d)
 		}
 		n += size
@@ -139,39 +150,39 @@ func (s *RopeScaling) llama3(freq float64) float64 {
 	return float64((1-smooth)*(freq/s.Factor)) + float64(smooth*freq)
 }
 
-// required is the name and shape of a tensor that a Config asks for.
-type required struct {
-	name  string
-	shape []int
+// Required is the name and shape of a tensor that a Config asks for.
+type Required struct {
+	Name  string // Hugging Face name, as model.layers.0.self_attn.q_proj.weight
+	Shape []int  // [rows, cols] of a matrix, one number for a vector
 }
 
-// tensors lists every tensor that the model consists of, in forward order.
-func (c Config) tensors() []required {
-	list := []required{{"model.embed_tokens.weight", []int{c.Vocab, c.Hidden}}}
-	add := func(name string, shape ...int) { list = append(list, required{name, shape}) }
-	modules := c.Modules()
-	for b := range c.Layers {
-		prefix := fmt.Sprintf("model.layers.%d.", b)
-		add(prefix+"input_layernorm.weight", c.Hidden)
-		for _, m := range modules[7*b : 7*b+7] {
-			if m.Role == "gate_proj" {
-				add(prefix+"post_attention_layernorm.weight", c.Hidden)
-			}
-			add(m.Name+".weight", m.Rows, m.Cols)
-			switch m.Role {
-			case "q_proj", "k_proj", "v_proj":
-				if c.QKVBias {
-					add(m.Name+".bias", m.Rows)
-				}
-			case "o_proj":
-				if c.OutBias {
-					add(m.Name+".bias", m.Rows)
-				}
-			}
+// Tensors lists every tensor that the model consists of, in forward order: the embedding, the norms, modules and
+// biases of each block, the last norm, and the head unless it is tied.
+func (c Config) Tensors() []Required {
+	list := []Required{{"model.embed_tokens.weight", []int{c.Vocab, c.Hidden}}}
+	add := func(name string, shape ...int) { list = append(list, Required{name, shape}) }
+	for _, m := range c.Modules() {
+		prefix := fmt.Sprintf("model.layers.%d.", m.Block)
+		switch m.Role {
+		case "q_proj":
+			add(prefix+"input_layernorm.weight", c.Hidden)
+		case "gate_proj":
+			add(prefix+"post_attention_layernorm.weight", c.Hidden)
 		}
-		if c.QKNorm {
-			add(prefix+"self_attn.q_norm.weight", c.HeadDim)
-			add(prefix+"self_attn.k_norm.weight", c.HeadDim)
+		add(m.Name+".weight", m.Rows, m.Cols)
+		switch m.Role {
+		case "q_proj", "k_proj", "v_proj":
+			if c.QKVBias {
+				add(m.Name+".bias", m.Rows)
+			}
+		case "o_proj":
+			if c.OutBias {
+				add(m.Name+".bias", m.Rows)
+			}
+			if c.QKNorm {
+				add(prefix+"self_attn.q_norm.weight", c.HeadDim)
+				add(prefix+"self_attn.k_norm.weight", c.HeadDim)
+			}
 		}
 	}
 	add("model.norm.weight", c.Hidden)

@@ -38,6 +38,7 @@ const (
 // https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 type gguf struct {
 	meta    map[string]ggufValue
+	keys    []Metadata
 	tensors []Tensor // with ggml's names
 }
 
@@ -149,11 +150,15 @@ func parseGGUF(data []byte) (*gguf, error) {
 	g := &gguf{meta: map[string]ggufValue{}}
 	for i := uint64(0); i < keys && r.err == nil; i++ {
 		key := r.name("metadata key")
+		from := r.at
 		v := r.value(r.u32(key), key, 1)
 		if _, ok := g.meta[key]; ok && r.err == nil {
 			return nil, malformed("metadata key %s is there twice", key)
 		}
 		g.meta[key] = v
+		if r.err == nil {
+			g.keys = append(g.keys, Metadata{Key: key, Value: data[from:r.at:r.at]})
+		}
 	}
 	if r.err != nil {
 		return nil, r.err

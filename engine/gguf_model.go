@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -11,7 +12,7 @@ func openGGUF(f *file) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{ref: f.name, tensors: map[string]Tensor{}, files: []*file{f}, weights: int64(len(f.data)), single: true}
+	c := &Checkpoint{ref: f.name, tensors: map[string]Tensor{}, files: []*file{f}, weights: int64(len(f.data)), single: true, meta: g.keys}
 	byName := map[string]Tensor{}
 	for _, t := range g.tensors {
 		byName[t.Name] = t
@@ -96,26 +97,35 @@ func (g *gguf) config(tensors map[string]Tensor) (Config, error) {
 		return Config{}, err
 	}
 	switch arch {
-	case "llama", "qwen2", "qwen3":
+	case "llama", "deci", "qwen2", "qwen3":
 	case "":
 		return Config{}, malformed("there is no general.architecture")
 	default:
-		return Config{}, unsupported("architecture %q (llama, qwen2 and qwen3 are supported in GGUF)", arch)
+		return Config{}, unsupported("architecture %q (llama, deci, qwen2 and qwen3 are supported in GGUF)", arch)
 	}
 	has := func(name string) bool { _, ok := tensors[name]; return ok }
 	c := Config{
 		Arch:          arch,
 		TieEmbeddings: !has("output.weight"),
-		QKVBias:       arch == "qwen2" || has("blk.0.attn_q.bias"),
-		OutBias:       has("blk.0.attn_output.bias"),
 		QKNorm:        arch == "qwen3",
 	}
 	m := ggufMeta{g: g, prefix: arch + "."}
 	c.Layers = m.uint("block_count", -1)
 	c.Hidden = m.uint("embedding_length", -1)
-	c.FFN = m.uint("feed_forward_length", -1)
-	c.Heads = m.uint("attention.head_count", -1)
-	c.KVHeads = m.uint("attention.head_count_kv", c.Heads)
+	if arch == "deci" {
+		c.Arch = "llama"
+		m.layers(&c, tensors)
+	} else {
+		c.FFN = m.uint("feed_forward_length", -1)
+		c.Heads = m.uint("attention.head_count", -1)
+		c.KVHeads = m.uint("attention.head_count_kv", c.Heads)
+	}
+	first := 0 // layer that has attention
+	for c.Absent != nil && first < c.Layers-1 && c.Absent[2*first] {
+		first++
+	}
+	c.QKVBias = arch == "qwen2" || has(fmt.Sprintf("blk.%d.attn_q.bias", first))
+	c.OutBias = has(fmt.Sprintf("blk.%d.attn_output.bias", first))
 	c.MaxPositions = m.uint("context_length", -1)
 	c.NormEps = m.float("attention.layer_norm_rms_epsilon", 0)
 	c.RopeTheta = m.float("rope.freq_base", 10000)

@@ -149,7 +149,7 @@ func (m *Model) load(ck *Checkpoint) error {
 		if err := m.loadVectors(ck, i); err != nil {
 			return err
 		}
-		m.units[subBlock(i, 0)], m.units[subBlock(i, 1)] = true, true
+		m.units[subBlock(i, 0)], m.units[subBlock(i, 1)] = c.Has(i, 0), c.Has(i, 1)
 	}
 	return nil
 }
@@ -159,21 +159,28 @@ func (m *Model) loadVectors(ck *Checkpoint, i int) error {
 	c, l := m.config, &m.layers[i]
 	l.window = c.Window(i)
 	prefix := fmt.Sprintf("model.layers.%d.", i)
-	for _, v := range []struct {
+	type part struct {
 		dst  *[]float32
 		name string
 		n    int
 		has  bool
-	}{
-		{&l.attnNorm, "input_layernorm.weight", c.Hidden, true},
-		{&l.mlpNorm, "post_attention_layernorm.weight", c.Hidden, true},
-		{&l.qNorm, "self_attn.q_norm.weight", c.HeadDim, c.QKNorm},
-		{&l.kNorm, "self_attn.k_norm.weight", c.HeadDim, c.QKNorm},
-		{&l.modules[roleQ].bias, "self_attn.q_proj.bias", c.Heads * c.HeadDim, c.QKVBias},
-		{&l.modules[roleK].bias, "self_attn.k_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
-		{&l.modules[roleV].bias, "self_attn.v_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
-		{&l.modules[roleO].bias, "self_attn.o_proj.bias", c.Hidden, c.OutBias},
-	} {
+	}
+	var parts []part
+	if c.Has(i, 0) {
+		parts = []part{
+			{&l.attnNorm, "input_layernorm.weight", c.Hidden, true},
+			{&l.qNorm, "self_attn.q_norm.weight", c.HeadDim, c.QKNorm},
+			{&l.kNorm, "self_attn.k_norm.weight", c.HeadDim, c.QKNorm},
+			{&l.modules[roleQ].bias, "self_attn.q_proj.bias", c.Heads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleK].bias, "self_attn.k_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleV].bias, "self_attn.v_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleO].bias, "self_attn.o_proj.bias", c.Hidden, c.OutBias},
+		}
+	}
+	if c.Has(i, 1) {
+		parts = append(parts, part{&l.mlpNorm, "post_attention_layernorm.weight", c.Hidden, true})
+	}
+	for _, v := range parts {
 		if !v.has {
 			continue
 		}

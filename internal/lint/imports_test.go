@@ -19,14 +19,15 @@ const module = "github.com/paretopress/paretopress"
 // A package that is not listed may not exist: adding one means deciding here where it stands.
 var arrows = map[string][]string{
 	"cmd/paretopress":          {"internal/cli"},
-	"internal/cli":             {"workflows", "evalworker", "internal/devserver", "internal/devserver/lease", "bank", "engine", "search", "internal/builtin", "internal/durable", "internal/kernel"},
-	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable"},
+	"internal/cli":             {"workflows", "evalworker", "export", "internal/devserver", "internal/devserver/lease", "bank", "engine", "search", "internal/builtin", "internal/durable", "internal/kernel"},
+	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "export", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable"},
 	"workflows":                {"workflows/flowtest"}, // its tests
 	"workflows/flowtest":       {"workflows"},
 	"search":                   {},
 	"bank":                     {"engine", "internal/kernel", "internal/durable"},
 	"prune":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
 	"quant":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
+	"export":                   {"engine", "internal/kernel", "internal/durable"},
 	"engine":                   {"internal/kernel", "internal/builtin"},
 	"internal/obs":             {"internal/kernel"},
 	"internal/obs/obstest":     {"internal/obs", "internal/kernel"},
