@@ -18,7 +18,7 @@ func Check(job workflows.Job) error {
 	if err != nil {
 		return err
 	}
-	space, err := BuildSpace(ck.Config(), job)
+	space, err := SpaceOf(ck, job)
 	if err != nil {
 		return err
 	}

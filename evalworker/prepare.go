@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/paretopress/paretopress/bank"
@@ -49,7 +50,7 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 	if err != nil {
 		return out, err
 	}
-	space, err := BuildSpace(ck.Config(), job)
+	space, err := SpaceOf(ck.Checkpoint, job)
 	if err != nil {
 		return out, err
 	}
@@ -180,13 +181,13 @@ func (w *Workbench) missing(r *run, need map[string][]Level, c engine.Config) ([
 		return nil, err
 	}
 	lacks := map[int]bool{}
-	for _, m := range c.Modules() {
-		for _, l := range need[m.Name] {
-			lacks[m.Block] = lacks[m.Block] || !b.Has(m.Name, l.Name)
+	for _, m := range matrices(c) {
+		for _, l := range need[m.name] {
+			lacks[m.block] = lacks[m.block] || !b.Has(m.name, l.Name)
 		}
 	}
 	var blocks []int
-	for i := range c.Layers {
+	for i := range c.Layers + 1 { // the last is the head
 		if lacks[i] {
 			blocks = append(blocks, i)
 		}
@@ -219,6 +220,9 @@ func spaceText(s *search.Space, job workflows.Job) string {
 		how = " (" + job.SparsityMethod + ")"
 	case workflows.SpaceQuant:
 		how = fmt.Sprintf(" (%s, bits %v, group %d)", job.QuantMethod, job.Bits, job.Group)
+		if job.Deployable != "" {
+			how = fmt.Sprintf(" (%s, %s)", job.QuantMethod, strings.Join(job.Types, " "))
+		}
 	}
 	text := fmt.Sprintf("%d units x %d levels%s", len(s.Units), levels, how)
 	if job.Target != "" {

@@ -168,24 +168,29 @@ func readConfig(name string, c engine.Config, b *bank.Bank) (map[string]string, 
 // storedBytes is the size of a model with some levels, and the stored bits of its linear modules over their
 // weights. What is in a dropped sub-block takes nothing.
 func storedBytes(c engine.Config, levels map[string]string) (size int64, bits float64, err error) {
-	var weights int64
-	for _, m := range c.Modules() {
-		weights += int64(m.Rows) * int64(m.Cols)
+	var weights, linear, others int64
+	for _, m := range matrices(c) {
 		level := LevelDense
-		if l, ok := levels[m.Name]; ok {
+		if l, ok := levels[m.name]; ok {
 			level = l
 		}
-		if sub := m.Name[:strings.LastIndexByte(m.Name, '.')]; levels[sub] == LevelDrop {
+		if sub := m.name[:strings.LastIndexByte(m.name, '.')+1]; levels[strings.TrimSuffix(sub, ".")] == LevelDrop {
 			level = LevelDrop
 		}
 		l, err := ParseLevel(level)
 		if err != nil {
 			return 0, 0, err
 		}
-		size += l.Bytes(m.Rows, m.Cols)
+		bytes := l.Bytes(m.rows, m.cols)
+		if m.name == unitEmbedding || m.name == unitHead {
+			others += bytes - denseBytes*int64(m.rows)*int64(m.cols) // part of the fixed weights
+			continue
+		}
+		weights += int64(m.rows) * int64(m.cols)
+		linear += bytes
 	}
 	if weights == 0 {
 		return 0, 0, errors.New("evalworker: the model has no linear modules")
 	}
-	return size + denseBytes*fixedParams(c), 8 * float64(size) / float64(weights), nil
+	return linear + others + denseBytes*fixedParams(c), 8 * float64(linear) / float64(weights), nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/export"
 	"github.com/paretopress/paretopress/prune"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
@@ -16,8 +17,21 @@ import (
 // weights: EvoPress, arXiv 2410.14649.
 const evoPressLevels = 8
 
-// BuildSpace makes the space that a job searches on a model of the given shape.
-func BuildSpace(c engine.Config, job workflows.Job) (*search.Space, error) {
+// SpaceOf makes the space that a job searches on a model.
+func SpaceOf(ck *engine.Checkpoint, job workflows.Job) (*search.Space, error) {
+	if job.Deployable != workflows.DeployableGGUF {
+		return buildSpace(ck.Config(), job, nil)
+	}
+	sizes, err := export.GGUFBytes(ck, nil, export.GGUFOptions{})
+	if err != nil {
+		return nil, mark(ErrJob, err)
+	}
+	return buildSpace(ck.Config(), job, &sizes)
+}
+
+// buildSpace makes the space that a job searches on a model of the given shape. sizes are what a file of the model
+// takes, where the job is for one.
+func buildSpace(c engine.Config, job workflows.Job, sizes *export.GGUFSizes) (*search.Space, error) {
 	target, err := search.ParseTarget(job.Target)
 	if err != nil {
 		return nil, mark(ErrJob, err)
@@ -27,7 +41,11 @@ func BuildSpace(c engine.Config, job workflows.Job) (*search.Space, error) {
 	case workflows.SpaceSparsity:
 		err = sparsityUnits(s, c, job, target)
 	case workflows.SpaceQuant:
-		err = quantUnits(s, c, job)
+		if job.Deployable == workflows.DeployableGGUF {
+			err = ggufUnits(s, c, job, sizes)
+		} else {
+			err = quantUnits(s, c, job)
+		}
 	case workflows.SpaceDrop:
 		dropUnits(s, c)
 	default:

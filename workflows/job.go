@@ -36,36 +36,50 @@ const (
 	NumericsFast  = "fast"
 )
 
+// Runtimes that a job may be deployable to.
+const (
+	DeployableGGUF = "gguf" // llama.cpp: units, embeddings and head among them, are of ggml's types, and bytes are those of the file
+)
+
+// Methods of the quant space.
+const (
+	QuantRTN     = "rtn"     // each weight by itself
+	QuantImatrix = "imatrix" // by the mean squares of the inputs; ggml's types only
+	QuantGPTQ    = "gptq"    // with error feedback
+)
+
 // Builtin is the model reference of the small embedded model.
 const Builtin = "builtin"
 
 // Job is what a user asks for: the content of a run folder's job.yaml. Fields are only ever added.
 // A zero field means its default; see [Job.SetDefaults].
 type Job struct {
-	Name              string  `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
-	Model             string  `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
-	Text              string  `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
-	HeldOutText       string  `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
-	SeqLen            int     `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
-	MaxWindows        int     `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
-	CalibrationTokens int64   `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
-	Space             string  `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
-	Target            string  `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
-	Method            string  `json:"method" yaml:"method"`                                                 // evopress or random
-	Schedule          string  `json:"schedule,omitempty" yaml:"schedule,omitempty"`                         // of evopress: scaled (to the budget) or published (that of the paper, for accelerators)
-	Budget            int64   `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
-	Seed              uint64  `json:"seed" yaml:"seed"`                                                     // of every random choice
-	Numerics          string  `json:"numerics" yaml:"numerics"`                                             // exact or fast
-	SparsityMethod    string  `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
-	SparsityStep      float64 `json:"sparsity-step,omitempty" yaml:"sparsity-step,omitempty"`               // between two levels: below 1 a share of each module's weights, from 1 on a number of weights that is the same in every module (EvoPress's Δ)
-	QuantMethod       string  `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn
-	Group             int     `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
-	Bits              []int   `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
-	Workers           int     `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
-	Bank              string  `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
-	ModelDigest       string  `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
-	TextDigest        string  `json:"text-digest,omitempty" yaml:"text-digest,omitempty"`                   // SHA-256 of the text, filled in when prepared
-	HeldOutTextDigest string  `json:"held-out-text-digest,omitempty" yaml:"held-out-text-digest,omitempty"` // SHA-256 of the held-out text, filled in when prepared
+	Name              string   `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
+	Model             string   `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
+	Text              string   `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
+	HeldOutText       string   `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
+	SeqLen            int      `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
+	MaxWindows        int      `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
+	CalibrationTokens int64    `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
+	Space             string   `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
+	Deployable        string   `json:"deployable,omitempty" yaml:"deployable,omitempty"`                     // runtime that is to load the result: gguf; empty: any form of storage
+	Target            string   `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
+	Method            string   `json:"method" yaml:"method"`                                                 // evopress or random
+	Schedule          string   `json:"schedule,omitempty" yaml:"schedule,omitempty"`                         // of evopress: scaled (to the budget) or published (that of the paper, for accelerators)
+	Budget            int64    `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
+	Seed              uint64   `json:"seed" yaml:"seed"`                                                     // of every random choice
+	Numerics          string   `json:"numerics" yaml:"numerics"`                                             // exact or fast
+	SparsityMethod    string   `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
+	SparsityStep      float64  `json:"sparsity-step,omitempty" yaml:"sparsity-step,omitempty"`               // between two levels: below 1 a share of each module's weights, from 1 on a number of weights that is the same in every module (EvoPress's Δ)
+	QuantMethod       string   `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn, and imatrix if deployable
+	Group             int      `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
+	Bits              []int    `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
+	Types             []string `json:"types,omitempty,flow" yaml:"types,omitempty,flow"`                     // of ggml that a deployable quant space may use, the preferred of equal size first
+	Workers           int      `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
+	Bank              string   `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
+	ModelDigest       string   `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
+	TextDigest        string   `json:"text-digest,omitempty" yaml:"text-digest,omitempty"`                   // SHA-256 of the text, filled in when prepared
+	HeldOutTextDigest string   `json:"held-out-text-digest,omitempty" yaml:"held-out-text-digest,omitempty"` // SHA-256 of the held-out text, filled in when prepared
 }
 
 // SetDefaults fills in every field that was left zero and has a default, those of the chosen space included.
@@ -82,7 +96,13 @@ func (j *Job) SetDefaults() {
 		set(&j.SparsityMethod, "sparsegpt")
 		set(&j.SparsityStep, 0.125)
 	case SpaceQuant:
-		set(&j.QuantMethod, "gptq")
+		set(&j.QuantMethod, QuantGPTQ)
+		if j.Deployable == DeployableGGUF {
+			if len(j.Types) == 0 {
+				j.Types = slices.Clone(DefaultTypes)
+			}
+			break
+		}
 		set(&j.Group, 64)
 		if len(j.Bits) == 0 {
 			j.Bits = []int{2, 3, 4, 5, 6}
@@ -100,6 +120,10 @@ func (j *Job) SetDefaults() {
 	}
 	set(&j.Name, strings.TrimSuffix(filepath.Base(j.Model), ".gguf")+"-"+j.Space)
 }
+
+// DefaultTypes are the types of ggml that a deployable quant space uses. Of types of one size in a matrix only the first counts, and no
+// type is here that another of its size or less is better than: q4_0 and q4_1 beside iq4_nl and q5_0.
+var DefaultTypes = []string{"q8_0", "q6_K", "q5_K", "q5_1", "q5_0", "q4_K", "iq4_nl", "mxfp4", "q3_K", "q2_K"}
 
 // set gives *p the value v if it is zero.
 func set[T comparable](p *T, v T) {
@@ -143,6 +167,14 @@ func (j Job) Validate() error {
 	if err := oneOf("--space", j.Space, SpaceSparsity, SpaceQuant, SpaceDrop); err != nil {
 		return err
 	}
+	if j.Deployable != "" {
+		if err := oneOf("--deployable", j.Deployable, DeployableGGUF); err != nil {
+			return err
+		}
+		if j.Space != SpaceQuant {
+			return fmt.Errorf("--deployable: %s saves bytes with --space %s alone", j.Deployable, SpaceQuant)
+		}
+	}
 	switch j.Space {
 	case SpaceSparsity:
 		if err := oneOf("--sparsity-method", j.SparsityMethod, "sparsegpt", "magnitude"); err != nil {
@@ -152,8 +184,17 @@ func (j Job) Validate() error {
 			return fmt.Errorf("--sparsity-step: %v, want a share of a module's weights from 1/64 to 0.25, or a whole number of weights", s)
 		}
 	case SpaceQuant:
-		if err := oneOf("--quant-method", j.QuantMethod, "gptq", "rtn"); err != nil {
+		if j.Deployable == DeployableGGUF {
+			if err := j.validateTypes(); err != nil {
+				return err
+			}
+			break
+		}
+		if err := oneOf("--quant-method", j.QuantMethod, QuantGPTQ, QuantRTN); err != nil {
 			return err
+		}
+		if len(j.Types) > 0 {
+			return fmt.Errorf("--types: %s are for --deployable %s", strings.Join(j.Types, ", "), DeployableGGUF)
 		}
 		if j.Group < 1 {
 			return fmt.Errorf("--group: %d, want at least 1", j.Group)
@@ -175,6 +216,25 @@ func (j Job) Validate() error {
 		return fmt.Errorf("--schedule: %s of space %s needs a target drop=VALUE", SchedulePublished, SpaceDrop)
 	}
 	return err
+}
+
+// validateTypes checks what a deployable quant space is made of; whether ggml has such types is for who knows them.
+func (j Job) validateTypes() error {
+	if err := oneOf("--quant-method", j.QuantMethod, QuantGPTQ, QuantImatrix, QuantRTN); err != nil {
+		return err
+	}
+	if j.Group != 0 || len(j.Bits) > 0 {
+		return fmt.Errorf("--bits, --group: --deployable %s takes ggml's types (--types)", j.Deployable)
+	}
+	if len(j.Types) == 0 {
+		return errors.New("--types: no type given")
+	}
+	for i, t := range j.Types {
+		if slices.Contains(j.Types[:i], t) {
+			return fmt.Errorf("--types: %s is given twice", t)
+		}
+	}
+	return nil
 }
 
 // oneOf returns an error that names flag if v is none of the allowed values.
@@ -208,7 +268,7 @@ var targetKinds = map[string][]string{
 }
 
 // ParseTarget reads a target such as "bpw=3" or "size=90MB" for a space. The empty string is the
-// whole front. Sizes take the suffixes B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB.
+// whole front. Sizes take the suffixes B, kB or KB, MB, GB (powers of 1000) and KiB, MiB, GiB.
 func ParseTarget(space, s string) (Target, error) {
 	if s == "" {
 		return Target{}, nil
@@ -242,7 +302,7 @@ func parseSize(s string) (float64, error) {
 	units := []struct {
 		suffix string
 		bytes  float64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
 	for _, u := range units {
 		if n, ok := strings.CutSuffix(s, u.suffix); ok {
 			v, err := strconv.ParseFloat(strings.TrimSpace(n), 64)

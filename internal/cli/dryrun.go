@@ -17,7 +17,7 @@ func (s *session) dryRun(p plan) error {
 		return err
 	}
 	defer ck.Close()
-	cost, err := estimate(p.job, ck.Config())
+	cost, err := estimate(p.job, ck)
 	if err != nil {
 		return err
 	}
@@ -49,9 +49,9 @@ type runCost struct {
 }
 
 // estimate adds up what a job will take of a model.
-func estimate(job workflows.Job, c engine.Config) (runCost, error) {
+func estimate(job workflows.Job, ck *engine.Checkpoint) (runCost, error) {
 	cost := runCost{SearchTokens: job.Budget}
-	space, err := evalworker.BuildSpace(c, job)
+	space, err := evalworker.SpaceOf(ck, job)
 	if err != nil {
 		return cost, err
 	}
@@ -68,6 +68,7 @@ func estimate(job workflows.Job, c engine.Config) (runCost, error) {
 			}
 		}
 	}
+	c := ck.Config()
 	var weights int64
 	for _, m := range c.Modules() {
 		weights += int64(m.Rows) * int64(m.Cols)

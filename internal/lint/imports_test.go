@@ -38,6 +38,7 @@ var arrows = map[string][]string{
 	"internal/devserver":       {"internal/devserver/lease", "workflows", "workflows/flowtest", "internal/durable"},
 	"internal/devserver/lease": {"internal/durable"},
 	"internal/lint":            {},
+	"bench/largemodel":         {},
 }
 
 // restricted lists packages outside the module that only the named packages may import.
