@@ -11,8 +11,9 @@ import (
 	"github.com/paretopress/paretopress/engine"
 )
 
-// Assignment gives a part of the model a level: a linear module ("model.layers.0.mlp.down_proj") or a
-// sub-block ("model.layers.4.self_attn", "model.layers.4.mlp").
+// Assignment gives a part of the model a level: a linear module ("model.layers.0.mlp.down_proj"), a
+// sub-block ("model.layers.4.self_attn", "model.layers.4.mlp"), the embeddings ("model.embed_tokens", which
+// are the head as well where the two are tied) or a head of its own ("lm_head").
 type Assignment struct {
 	Unit  string
 	Level string
@@ -42,8 +43,8 @@ type Aliases func(unit string, number int) (level string, ok bool)
 // the line.
 func ParseConfig(name string, data []byte, c engine.Config, aliases Aliases) ([]Assignment, error) {
 	p := configParser{config: c, aliases: aliases, seen: map[string]int{}, known: map[string][2]int{}}
-	for _, m := range c.Modules() {
-		p.known[m.Name] = [2]int{m.Rows, m.Cols}
+	for _, m := range matrices(c) {
+		p.known[m.name] = [2]int{m.rows, m.cols}
 	}
 	for _, s := range SubBlocks(c) {
 		p.known[s] = [2]int{}
@@ -115,6 +116,9 @@ func (p *configParser) line(number int, text string) error {
 	}
 	if isSubBlock(unit) && !l.dense() && !l.drop() {
 		return fmt.Errorf("sub-block %s can be dense or drop, not %s", unit, level)
+	}
+	if (unit == unitEmbedding || unit == unitHead) && l.drop() {
+		return fmt.Errorf("%s cannot be dropped", unit)
 	}
 	if err := l.Fits(shape[0], shape[1]); err != nil {
 		return fmt.Errorf("%s: %w", unit, err)
