@@ -11,7 +11,7 @@ import (
 
 // Operators names the methods of this package with the version of what they compute. A change of the
 // weights that a method stores changes its version, so that banks of both are told apart.
-const Operators = "rtn/1 gptq/2"
+const Operators = "rtn/1 gptq/2 int8/1 fp8/1"
 
 // Method is a way to choose the integers.
 type Method string
@@ -20,6 +20,8 @@ type Method string
 const (
 	RTN  Method = "rtn"
 	GPTQ Method = "gptq"
+	INT8 Method = "int8" // the whole level name, as that of FP8
+	FP8  Method = "fp8"
 )
 
 // Spec is a quantized level.
@@ -47,8 +49,11 @@ func New(m Method, bits, group int, symmetric bool) (Spec, error) {
 const maxGroup = 1 << 20
 
 // Parse reads a level name: a method, the bits and the group size, such as rtn-4b-g64, gptq-3b-g64-sym
-// or rtn-8b-gall, whose group is the whole row.
+// or rtn-8b-gall, whose group is the whole row; or int8 or fp8.
 func Parse(level string) (Spec, error) {
+	if m := Method(level); m == INT8 || m == FP8 {
+		return Spec{m, layoutInt8}, nil
+	}
 	bad := func(what string) (Spec, error) {
 		return Spec{}, fmt.Errorf("quant: level %q: %s; want one like gptq-3b-g64 or rtn-4b-gall-sym", level, what)
 	}
@@ -87,12 +92,17 @@ func decimal(s string) (int, error) {
 }
 
 // String returns the level name.
-func (s Spec) String() string { return fmt.Sprintf("%s-%v", s.method, s.layout) }
+func (s Spec) String() string {
+	if s.method == INT8 || s.method == FP8 {
+		return string(s.method)
+	}
+	return fmt.Sprintf("%s-%v", s.method, s.layout)
+}
 
 // Method returns how the integers are chosen.
 func (s Spec) Method() Method { return s.method }
 
-// Layout returns bits, group and symmetry.
+// Layout returns bits, group and symmetry. That of fp8 is int8's, with other scales and codes.
 func (s Spec) Layout() kernel.Layout { return s.layout }
 
 // Bytes is the size of a rows x cols matrix at this level.
@@ -111,8 +121,18 @@ func (s Spec) Build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, 
 	if err := obs.Finite(w, cols); err != nil {
 		return nil, fmt.Errorf("quant: %v: %w", s, err)
 	}
+	if s.method == FP8 {
+		p, err := buildFP8(w, rows, cols)
+		if err != nil {
+			return nil, fmt.Errorf("quant: %v: %w", s, err)
+		}
+		return p, nil
+	}
 	q := newQuantizer(s.layout, w, rows, cols)
-	if s.method == RTN {
+	if s.method == INT8 {
+		q.newGrid = int8Grid
+	}
+	if s.method != GPTQ {
 		q.rtn()
 		return q.pack(s)
 	}
