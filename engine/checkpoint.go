@@ -22,6 +22,7 @@ type Checkpoint struct {
 	files   []*file  // everything that Digest covers, sorted by name
 	weights int64    // bytes of the files that hold tensors
 	single  bool     // one file is the model (GGUF): its digest is that file's
+	beside  source   // opens the other files of the folder; nil: there is none
 
 	tokenizer func() (*Tokenizer, error)
 	digest    func() (string, error)
@@ -100,12 +101,12 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
 			return malformed("tensor %s is missing", want.name)
 		case !slices.Equal(t.Shape, want.shape):
 			return malformed("tensor %s has shape %v, want %v", want.name, t.Shape, want.shape)
-		case t.format == nil:
+		case !t.known():
 			return unsupported("tensor %s is of type %s", want.name, t.Type)
 		}
 	}
 	for name, t := range c.tensors {
-		if t.format != nil { // others are not of the model
+		if t.known() { // others are not of the model
 			c.names = append(c.names, name)
 		}
 	}
@@ -149,7 +150,7 @@ func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 		return Tensor{}, err
 	}
 	t, ok := c.tensors[name]
-	if !ok || t.format == nil {
+	if !ok || !t.known() {
 		return Tensor{}, fmt.Errorf("engine: %s: no tensor %s", c.ref, name)
 	}
 	return t, nil

@@ -109,9 +109,13 @@ func (f *FP8) Parts() []Part {
 func (f *FP8) DecodeRows(first, n int, dst []float32) {
 	for i := first; i < first+n; i++ {
 		scale := DecodeBF16(binary.LittleEndian.Uint16(f.scales[2*i:]))
-		row := dst[(i-first)*f.cols:][:f.cols]
-		for j, c := range f.codes[i*f.cols:][:f.cols] {
-			row[j] = scale * valuesE4M3[c]
-		}
+		DecodeE4M3s(dst[(i-first)*f.cols:][:f.cols], f.codes[i*f.cols:], scale)
+	}
+}
+
+// DecodeE4M3s writes scale times the values of FP8 E4M3 numbers; src has at least as many as dst.
+func DecodeE4M3s(dst []float32, src []byte, scale float32) {
+	for j, c := range src[:len(dst)] {
+		dst[j] = scale * valuesE4M3[c]
 	}
 }
