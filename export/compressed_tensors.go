@@ -45,13 +45,12 @@ func schemeOf(w engine.Weights, activations bool) (s scheme, ok bool) {
 	case *kernel.Grouped:
 		l := w.Layout()
 		_, cols := w.Shape()
-		span := l.Span(cols)
-		if l.Bits != 4 && l.Bits != 8 || cols%span != 0 {
+		if l.Bits != 4 && l.Bits != 8 || cols%l.Span(cols) != 0 {
 			return scheme{}, false
 		}
 		s = scheme{format: formatPacked, bits: l.Bits, symmetric: l.Symmetric}
-		if span < cols {
-			s.group = span
+		if l.Group <= cols {
+			s.group = l.Group
 		}
 		if activations && s.bits == 8 && s.symmetric && s.group == 0 {
 			s.format, s.activations = formatInt, true

@@ -63,7 +63,7 @@ type HFResult struct {
 	Layers      int      // that are left
 
 	// Values that are no numbers of Dtype were rounded: how many, and the largest change relative to the
-	// value itself and to the largest value of its tensor.
+	// value itself (1 where a tiny one became 0) and to the largest value of its tensor.
 	Rounded     int64
 	MaxRelative float64
 	MaxError    float64

@@ -107,7 +107,7 @@ func (e *hfExport) dense(name string, shape []int, decode func(first, n int, dst
 			decode(first, n, x)
 			raw = appendNumbers(raw[:0], e.options.Dtype, x)
 			if at := change.add(x, raw, e.options.Dtype); at >= 0 {
-				return fmt.Errorf("tensor %s: the weight in row %d, column %d, %v, is no number that %s can hold: ask for BF16", name, first+at/cols, at%cols, x[at], e.options.Dtype)
+				return fmt.Errorf("tensor %s: the weight in row %d, column %d, %v, is no finite number of %s%s", name, first+at/cols, at%cols, x[at], e.options.Dtype, e.wider())
 			}
 			if _, err := w.Write(raw); err != nil {
 				return err
@@ -120,6 +120,14 @@ func (e *hfExport) dense(name string, shape []int, decode func(first, n int, dst
 		}
 		return nil
 	}}
+}
+
+// wider is what to do about a weight that is too large.
+func (e *hfExport) wider() string {
+	if e.options.Dtype == "F16" {
+		return ": ask for BF16"
+	}
+	return ""
 }
 
 // appendNumbers appends numbers in a type, rounded to the nearest, ties to even.
@@ -177,7 +185,7 @@ func (r *rounding) add(x []float32, raw []byte, dtype string) int {
 func (e *hfExport) noteRounding() {
 	r := &e.result
 	if r.Rounded > 0 {
-		e.note("%d values are no %s numbers and were rounded, by up to %.2g of themselves and %.2g of the largest of their tensor", r.Rounded, r.Dtype, r.MaxRelative, r.MaxError)
+		e.note("%d values are no %s numbers and were rounded, by up to %.2g of the largest of their tensor", r.Rounded, r.Dtype, r.MaxError)
 	}
 	if r.Dtype == "BF16" && r.Format != FormatDense && strings.Contains(r.Format+e.formats(), formatPacked) {
 		e.note("scales of packed levels are F16 numbers: a runtime that computes in BF16 rounds them to 8 bits")
