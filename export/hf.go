@@ -49,8 +49,9 @@ type HFOptions struct {
 	ShardBytes int64
 	// Files are further files of the folder, as README.md, by name.
 	Files map[string][]byte
-	// Progress, which may be nil, is told now and then how many bytes of the weights are written.
-	Progress func(done, total int64)
+	// Progress, which may be nil, is told now and then how many bytes of the weights are written; an error
+	// that it returns ends the writing.
+	Progress func(done, total int64) error
 }
 
 // HFResult is what [HuggingFace] has written.
@@ -62,14 +63,25 @@ type HFResult struct {
 	Dtype       string   // of what is not compressed
 	Layers      int      // that are left
 
-	// Values that are no numbers of Dtype were rounded: how many, and the largest change relative to the
-	// value itself (1 where a tiny one became 0) and to the largest value of its tensor.
-	Rounded     int64
+	// Modules are the linear modules, the embedding and the head, as they are stored.
+	Modules []HFModule
+	// Values that are no numbers of Dtype were rounded: in these tensors, how many, and the largest change
+	// relative to the value itself (1 where a tiny one became 0) and to the largest value of its tensor.
+	Rounded     []string
+	Changed     int64
 	MaxRelative float64
 	MaxError    float64
 
 	// Notes say, a line each, what a user of the folder is to know.
 	Notes []string
+}
+
+// HFModule is a module of a folder that was written.
+type HFModule struct {
+	Name  string // in the folder
+	Level string // empty: as the checkpoint has it
+	Type  string // BF16, F16, F32, or as compressed-tensors packs it: 4b-g64, fp8
+	Bytes int64
 }
 
 // HuggingFace writes a candidate of a model as a folder that Hugging Face transformers, and what reads its
@@ -109,10 +121,11 @@ func HuggingFace(dir string, ck *engine.Checkpoint, cand engine.Candidate, o HFO
 	}
 	err = durable.Folder(dir, func(tmp string) error {
 		written := int64(0)
-		err := writeWeights(tmp, arrays, e.options.ShardBytes, func(n int64) {
+		err := writeWeights(tmp, arrays, e.options.ShardBytes, func(n int64) error {
 			if written += n; o.Progress != nil {
-				o.Progress(written, total)
+				return o.Progress(written, total)
 			}
+			return nil
 		})
 		if err != nil {
 			return err

@@ -143,7 +143,7 @@ func tiny(t *testing.T, c engine.Config, config object) *engine.Checkpoint {
 	if !c.TieEmbeddings {
 		add("lm_head.weight", c.Vocab, c.Hidden)
 	}
-	if err := writeWeights(dir, arrays, 1<<30, func(int64) {}); err != nil {
+	if err := writeWeights(dir, arrays, 1<<30, func(int64) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	data, err := config.file()
@@ -210,7 +210,7 @@ func TestArchitectures(t *testing.T) {
 			cand[unit] = engine.Level{Name: "drop"}
 		}
 		r, got := write(t, ck, cand, HFOptions{})
-		if r.Rounded != 0 || got.Config().Layers != 3 || got.Config().Window(1) != ck.Config().Window(2) {
+		if r.Changed != 0 || got.Config().Layers != 3 || got.Config().Window(1) != ck.Config().Window(2) {
 			t.Errorf("%s: %+v, config %+v", name, r, got.Config())
 		}
 		if a, b := logProbs(t, got, nil), logProbs(t, ck, cand); !slices.Equal(a, b) {

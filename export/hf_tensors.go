@@ -18,6 +18,7 @@ func (e *hfExport) arrays() []array {
 	c := e.config
 	vocab := []int{c.Vocab, c.Hidden}
 	list := []array{e.unit(unitEmbedding, vocab)}
+	e.listed(unitEmbedding, e.cand[unitEmbedding].Name, e.options.Dtype, list)
 	for _, l := range e.layers {
 		add := func(sub int, part string, shape ...int) {
 			from, to := hfUnit(l.from, part), hfUnit(l.to, part)
@@ -31,7 +32,13 @@ func (e *hfExport) arrays() []array {
 		for sub, roles := range hfModules {
 			for _, role := range roles {
 				m := l.modules[role]
-				list = append(list, e.module(m)...)
+				arrays := e.module(m)
+				list = append(list, arrays...)
+				stored := e.options.Dtype
+				if m.scheme > 0 {
+					stored = e.schemes[m.scheme-1].String()
+				}
+				e.listed(m.name, m.level, stored, arrays)
 				if e.hasBias(role) {
 					add(sub, role+".bias", m.shape[0])
 				}
@@ -48,8 +55,18 @@ func (e *hfExport) arrays() []array {
 	list = append(list, e.copied("model.norm.weight", "model.norm.weight", []int{c.Hidden}, false))
 	if !c.TieEmbeddings || e.untied {
 		list = append(list, e.unit(unitHead, vocab))
+		e.listed(unitHead, e.cand[unitHead].Name, e.options.Dtype, list[len(list)-1:])
 	}
 	return list
+}
+
+// listed adds a module to the result.
+func (e *hfExport) listed(name, level, stored string, arrays []array) {
+	m := HFModule{Name: name, Level: levelName(level), Type: stored}
+	for _, a := range arrays {
+		m.Bytes += a.bytes()
+	}
+	e.result.Modules = append(e.result.Modules, m)
 }
 
 // unit is the embedding or the head.
@@ -113,7 +130,10 @@ func (e *hfExport) dense(name string, shape []int, decode func(first, n int, dst
 				return err
 			}
 		}
-		e.result.Rounded += change.count
+		if change.count > 0 {
+			e.result.Rounded = append(e.result.Rounded, name)
+		}
+		e.result.Changed += change.count
 		e.result.MaxRelative = max(e.result.MaxRelative, change.relative)
 		if change.error > 0 {
 			e.result.MaxError = max(e.result.MaxError, change.error/change.top)
@@ -184,8 +204,8 @@ func (r *rounding) add(x []float32, raw []byte, dtype string) int {
 // noteRounding tells how far the folder is from what was evaluated.
 func (e *hfExport) noteRounding() {
 	r := &e.result
-	if r.Rounded > 0 {
-		e.note("%d values are no %s numbers and were rounded, by up to %.2g of the largest of their tensor", r.Rounded, r.Dtype, r.MaxError)
+	if r.Changed > 0 {
+		e.note("%d values are no %s numbers and were rounded, by up to %.2g of the largest of their tensor", r.Changed, r.Dtype, r.MaxError)
 	}
 	if r.Dtype == "BF16" && r.Format != FormatDense && strings.Contains(r.Format+e.formats(), formatPacked) {
 		e.note("scales of packed levels are F16 numbers: a runtime that computes in BF16 rounds them to 8 bits")

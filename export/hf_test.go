@@ -144,7 +144,7 @@ func configOf(t *testing.T, ck *engine.Checkpoint) map[string]any {
 func TestHuggingFaceIsTheModel(t *testing.T) {
 	ck := openModel(t, engine.Builtin)
 	r, got := write(t, ck, nil, HFOptions{Files: map[string][]byte{"README.md": []byte("card\n")}})
-	if r.Format != FormatDense || r.Dtype != "BF16" || r.Rounded != 0 || r.Layers != 8 || len(r.Notes) != 0 {
+	if r.Format != FormatDense || r.Dtype != "BF16" || len(r.Rounded) != 0 || r.Layers != 8 || len(r.Notes) != 0 {
 		t.Errorf("%+v", r)
 	}
 	if want := []string{"README.md", "config.json", "model.safetensors", "tokenizer.json"}; !slices.Equal(r.Files, want) {
@@ -197,7 +197,7 @@ func TestHuggingFaceDense(t *testing.T) {
 		if x := nll(t, got, nil); math.Abs(x-want) > tolerance*want {
 			t.Errorf("%s: NLL %v, want %v", dtype, x, want)
 		}
-		if (r.Rounded == 0) != (dtype == "F32") || dtype == "" && r.MaxRelative > 0x1p-8 || r.MaxError > 0x1p-8 {
+		if (r.Changed == 0) != (dtype == "F32") || dtype == "" && r.MaxRelative > 0x1p-8 || r.MaxError > 0x1p-8 {
 			t.Errorf("%s: %+v", dtype, r)
 		}
 		zeros := 0
@@ -240,7 +240,7 @@ func TestHuggingFaceCompressed(t *testing.T) {
 			c := candidate(t, ck, test.levels)
 			test.options.Format, test.options.Dtype = FormatCompressed, "F32"
 			r, got := write(t, ck, c, test.options)
-			if r.Format != test.format || r.Rounded != 0 {
+			if r.Format != test.format || r.Changed != 0 {
 				t.Errorf("%+v, want format %s", r, test.format)
 			}
 			q := configOf(t, got)["quantization_config"].(map[string]any)
@@ -318,7 +318,7 @@ func TestHuggingFaceDrops(t *testing.T) {
 func TestHuggingFaceShards(t *testing.T) {
 	ck := openModel(t, engine.Builtin)
 	var last, total int64
-	r, got := write(t, ck, nil, HFOptions{ShardBytes: 1 << 20, Progress: func(done, of int64) { last, total = done, of }})
+	r, got := write(t, ck, nil, HFOptions{ShardBytes: 1 << 20, Progress: func(done, of int64) error { last, total = done, of; return nil }})
 	if len(r.Files) < 6 || !slices.Contains(r.Files, "model.safetensors.index.json") || !slices.Contains(r.Files, "model-00001-of-00004.safetensors") {
 		t.Errorf("files %v", r.Files)
 	}
@@ -327,6 +327,19 @@ func TestHuggingFaceShards(t *testing.T) {
 	}
 	if x, y := nll(t, got, nil), nll(t, ck, nil); x != y {
 		t.Errorf("NLL %v, want %v", x, y)
+	}
+	var modules int64
+	for _, m := range r.Modules {
+		modules += m.Bytes
+	}
+	if len(r.Modules) != 1+7*8 || modules != r.WeightBytes-17*128*2 {
+		t.Errorf("%d modules of %d bytes; all weights are %d", len(r.Modules), modules, r.WeightBytes)
+	}
+	stop := errors.New("stop")
+	parent := t.TempDir()
+	_, err := HuggingFace(filepath.Join(parent, "x"), ck, nil, HFOptions{Progress: func(int64, int64) error { return stop }})
+	if left, _ := os.ReadDir(parent); !errors.Is(err, stop) || len(left) > 0 {
+		t.Errorf("stopped: %v, left %v", err, left)
 	}
 	data, err := got.Companion("model.safetensors.index.json")
 	if err != nil || !strings.Contains(string(data), fmt.Sprintf(`"total_size": %d`, r.WeightBytes)) {

@@ -45,8 +45,9 @@ func shards(arrays []array, limit int64) [][]array {
 }
 
 // writeWeights writes arrays to dir as model.safetensors or, where they are more than limit bytes, as
-// model-00001-of-0000N.safetensors with an index. done is told the bytes of each array that is written.
-func writeWeights(dir string, arrays []array, limit int64, done func(int64)) error {
+// model-00001-of-0000N.safetensors with an index. done is told the bytes of each array that is written; an error of
+// it ends the writing.
+func writeWeights(dir string, arrays []array, limit int64, done func(int64) error) error {
 	parts := shards(arrays, limit)
 	index := struct {
 		Metadata struct {
@@ -109,7 +110,7 @@ func safetensorsHeader(arrays []array) ([]byte, error) {
 }
 
 // writeSafetensors writes one file.
-func writeSafetensors(path string, arrays []array, done func(int64)) (err error) {
+func writeSafetensors(path string, arrays []array, done func(int64) error) (err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
@@ -135,7 +136,9 @@ func writeSafetensors(path string, arrays []array, done func(int64)) (err error)
 		if n := w.n - from; n != a.bytes() {
 			return fmt.Errorf("tensor %s of type %s and shape %v came to %d bytes", a.name, a.dtype, a.shape, n)
 		}
-		done(a.bytes())
+		if err := done(a.bytes()); err != nil {
+			return err
+		}
 	}
 	return w.w.Flush()
 }
