@@ -24,10 +24,11 @@ type Checkpoint struct {
 	single  bool     // one file is the model (GGUF): its digest is that file's
 	beside  source   // opens the other files of the folder; nil: there is none
 
-	tokenizer func() (*Tokenizer, error)
-	digest    func() (string, error)
-	close     func() error
-	closed    atomic.Bool
+	tokenizer  func() (*Tokenizer, error)
+	vocabulary func() (*Vocabulary, error)
+	digest     func() (string, error)
+	close      func() error
+	closed     atomic.Bool
 }
 
 // file is one file of a checkpoint, mapped or read into memory.
@@ -42,8 +43,8 @@ type file struct {
 // an error that is fs.ErrNotExist.
 type source func(name string) (*file, error)
 
-// Open opens a model: [Builtin], a Hugging Face folder (config.json, tokenizer.json and
-// safetensors), or a GGUF file. Every tensor that the configuration asks for is there with the
+// Open opens a model: [Builtin], a Hugging Face folder (config.json, tokenizer.json or
+// tokenizer.model, and safetensors), or a GGUF file. Every tensor that the configuration asks for is there with the
 // right shape when it returns; whether weights are finite is left to [Load] and [Checkpoint.Check]. Errors
 // name the file and the tensor; they match [ErrMalformed] or [ErrUnsupported] where the content of
 // a file is at fault.
@@ -92,8 +93,8 @@ func (f *file) release() error {
 }
 
 // finish checks that the tensors that the configuration asks for are there and gives the
-// checkpoint its lazily computed parts. tokenizer reads the tokenizer.
-func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
+// checkpoint its lazily computed parts: tokenizer and vocabulary read the tokenizer.
+func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error), vocabulary func() (*Vocabulary, error)) error {
 	for _, want := range c.config.tensors() {
 		t, ok := c.tensors[want.name]
 		switch {
@@ -112,12 +113,8 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
 	}
 	slices.Sort(c.names)
 	slices.SortFunc(c.files, func(a, b *file) int { return compareBase(a.name, b.name) })
-	c.tokenizer = sync.OnceValues(func() (*Tokenizer, error) {
-		if err := c.open(); err != nil {
-			return nil, err
-		}
-		return tokenizer()
-	})
+	c.tokenizer = lazy(c, tokenizer)
+	c.vocabulary = lazy(c, vocabulary)
 	c.digest = sync.OnceValues(c.sum)
 	c.close = sync.OnceValue(func() error {
 		c.closed.Store(true)
@@ -128,6 +125,20 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error)) error {
 		return errors.Join(errs...)
 	})
 	return nil
+}
+
+// lazy gives read a form that reads once, while the checkpoint is open.
+func lazy[T any](c *Checkpoint, read func() (*T, error)) func() (*T, error) {
+	return sync.OnceValues(func() (*T, error) {
+		if err := c.open(); err != nil {
+			return nil, err
+		}
+		t, err := read()
+		if err != nil {
+			return nil, fmt.Errorf("engine: %s: %w", c.ref, err)
+		}
+		return t, nil
+	})
 }
 
 // open reports use after Close, which would read memory that is no longer mapped.
@@ -176,6 +187,6 @@ func (c *Checkpoint) Check() error {
 	return nil
 }
 
-// Close unmaps the files. No tensor may be read after it; the configuration, and a digest and a
-// tokenizer already read, stay usable.
+// Close unmaps the files. No tensor may be read after it; the configuration, and a digest, a
+// tokenizer and a vocabulary already read, stay usable.
 func (c *Checkpoint) Close() error { return c.close() }

@@ -12,8 +12,9 @@ import (
 // Digest is the SHA-256 of the content of the model, in hexadecimal. That of a GGUF file is the
 // digest of the file. That of a folder is the digest of the lines "digest  name", sorted by name,
 // of config.json, tokenizer.json and the weight files with their index: what
-// sha256sum config.json model.safetensors tokenizer.json | sha256sum prints. It is computed once
-// in a process for each file.
+// sha256sum config.json model.safetensors tokenizer.json | sha256sum prints. In the place of
+// tokenizer.json may be tokenizer.model, with added_tokens.json and tokenizer_config.json where
+// they are. It is computed once in a process for each file.
 func (c *Checkpoint) Digest() (string, error) { return c.digest() }
 
 func (c *Checkpoint) sum() (string, error) {

@@ -46,20 +46,12 @@ func openFolder(open source, ref string) (_ *Checkpoint, err error) {
 	if err := c.decompress(f.data); err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", ref, err)
 	}
-	tokenizer, err := take("tokenizer.json")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("engine: %w", err)
+	tokenizer, err := openTokenizer(take, open)
+	if err != nil {
+		return nil, err
 	}
-	err = c.finish(func() (*Tokenizer, error) {
-		if tokenizer == nil {
-			return nil, fmt.Errorf("engine: %s: the folder has no tokenizer.json", ref)
-		}
-		t, err := parseTokenizer(tokenizer.data)
-		if err != nil {
-			return nil, fmt.Errorf("engine: %s: %w", tokenizer.name, err)
-		}
-		return t, nil
-	})
+	tokenizer.config, tokenizer.model = c.config, f.data
+	err = c.finish(tokenizer.tokenizer, tokenizer.vocabulary)
 	if err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", ref, err)
 	}

@@ -122,3 +122,24 @@ func (g *gguf) integers(key string) ([]int, error) {
 	}
 	return out, nil
 }
+
+// floats is an array of float32 of the metadata.
+func (g *gguf) floats(key string) ([]float32, error) {
+	v, ok := g.meta[key]
+	if !ok || v.kind != ggufArray || v.elem != ggufFloat32 {
+		return nil, malformed("%s is not an array of float32", key)
+	}
+	out := make([]float32, v.count)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(v.raw[4*i:]))
+	}
+	return out, nil
+}
+
+// flag is a boolean of the metadata, or the default where the key is not there or not a boolean.
+func (g *gguf) flag(key string, def bool) bool {
+	if v, ok := g.meta[key]; ok && v.kind == ggufBool {
+		return v.raw[0] != 0
+	}
+	return def
+}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -35,11 +34,17 @@ func openGGUF(f *file) (*Checkpoint, error) {
 		c.tensors[name] = t
 	}
 	return c, c.finish(func() (*Tokenizer, error) {
-		t, err := g.tokenizer()
+		v, err := g.vocabulary()
 		if err != nil {
-			return nil, fmt.Errorf("engine: %s: %w", f.name, err)
+			return nil, err
 		}
-		return t, nil
+		return v.tokenizer()
+	}, func() (*Vocabulary, error) {
+		v, err := g.vocabulary()
+		if err != nil {
+			return nil, err
+		}
+		return v, v.complete(c.config.Vocab)
 	})
 }
 

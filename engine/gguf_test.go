@@ -84,6 +84,12 @@ func appendValue(b []byte, value any) []byte {
 			b = le.AppendUint32(b, uint32(n))
 		}
 		return b
+	case []float32:
+		b = list(ggufFloat32, len(v))
+		for _, x := range v {
+			b = le.AppendUint32(b, math.Float32bits(x))
+		}
+		return b
 	case []byte: // as it is, its type included
 		return append(b, v...)
 	}
@@ -364,7 +370,7 @@ func setTokenizer(tb testing.TB, g *ggufFile, path, pre string) {
 		tokens[id], kinds[id] = token, 1
 	}
 	for _, a := range j.Added {
-		tokens[a.ID], kinds[a.ID] = a.Content, ggufControl
+		tokens[a.ID], kinds[a.ID] = a.Content, int32(TokenControl)
 	}
 	var merges []string
 	for _, m := range j.Model.Merges {
@@ -380,7 +386,10 @@ func setTokenizer(tb testing.TB, g *ggufFile, path, pre string) {
 // TestGGUFTokenizer holds that a tokenizer is the same from GGUF as from tokenizer.json.
 func TestGGUFTokenizer(t *testing.T) {
 	tokenizers := map[string]*Tokenizer{}
-	for kind, pre := range map[string]string{"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2", "smollm": "smollm", "default": "default"} {
+	for kind, pre := range map[string]string{
+		"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2", "smollm": "smollm", "default": "default", "tekken": "tekken",
+		"gpt4o": "gpt-4o", "deepseek-llm": "deepseek-llm", "deepseek-coder": "deepseek-coder",
+	} {
 		g := ggufOf(small())
 		setTokenizer(t, g, filepath.Join(tokenizerFolder, kind+".json"), pre)
 		ck, err := openGGUF(&file{name: "small.gguf", data: g.bytes()})
@@ -507,10 +516,11 @@ func TestGGUFTruncated(t *testing.T) {
 // TestGGUFTokenizerBad has tokenizers that must be refused.
 func TestGGUFTokenizerBad(t *testing.T) {
 	for want, set := range map[string]ggufKey{
+		"tokenizer.ggml.scores is not":  {"tokenizer.ggml.model", "llama"},
 		"no tokenizer":                  {"tokenizer.ggml.model", nil},
-		"SentencePiece":                 {"tokenizer.ggml.model", "llama"},
+		"token scores":                  {"tokenizer.ggml.scores", []float32{1}},
 		"tokenizer model \"bert\"":      {"tokenizer.ggml.model", "bert"},
-		"pre-tokenizer \"tekken\"":      {"tokenizer.ggml.pre", "tekken"},
+		"pre-tokenizer \"jais-2\"":      {"tokenizer.ggml.pre", "jais-2"},
 		"tokenizer.ggml.tokens is not":  {"tokenizer.ggml.tokens", uint32(1)},
 		"tokenizer.ggml.merges is not":  {"tokenizer.ggml.merges", nil},
 		"is not two tokens":             {"tokenizer.ggml.merges", []string{"abc"}},

@@ -6,16 +6,19 @@ import (
 	"unicode/utf8"
 )
 
-// Tokenizer is a byte-level BPE tokenizer. It gives the tokens that the reference implementation
+// Tokenizer is a BPE tokenizer, of bytes (GPT-2's kind) or of characters with bytes for those that
+// are no token (SentencePiece's kind). It gives the tokens that the reference implementation
 // (Hugging Face tokenizers) gives for the same tokenizer.json. It is safe for concurrent use.
 //
 // Sennrich et al., Neural Machine Translation of Rare Words with Subword Units, arXiv 1508.07909;
-// Radford et al., Language Models are Unsupervised Multitask Learners, 2019 (the byte alphabet).
+// Radford et al., Language Models are Unsupervised Multitask Learners, 2019 (the byte alphabet);
+// Kudo and Richardson, SentencePiece, arXiv 1808.06226.
 type Tokenizer struct {
 	bpe    bpe
-	nfc    bool   // text is brought to Unicode's form NFC first
-	stages stages // cuts text into words before merging
-	added  added  // tokens matched in the text itself, before and after NFC
+	normal normalizer // changes the text first
+	meta   *metaspace // nil: none
+	stages stages     // cuts text into words before merging
+	added  added      // tokens matched in the text itself, before and after normalisation
 	pieces [][]byte
 }
 
@@ -28,18 +31,20 @@ func (t *Tokenizer) Encode(text []byte) []int32 {
 	if !utf8.ValidString(s) {
 		s = replaceInvalid(s)
 	}
+	if s == "" {
+		return nil
+	}
 	e := encoder{t: t, words: map[string][]int32{}}
 	t.added.raw.split(s, e.token, func(s string) {
-		if t.nfc {
-			s = nfc(s)
-		}
-		t.added.normal.split(s, e.token, func(s string) { t.stages.cut(s, e.word) })
+		t.added.normal.split(t.normal.apply(s), e.token, e.text)
+		e.inside = true
 	})
 	return e.ids
 }
 
 // Decode joins the bytes of the tokens. A token may hold a part of a character, so the result is
-// UTF-8 only where the tokens together are. Numbers outside the vocabulary give nothing.
+// UTF-8 only where the tokens together are. Numbers outside the vocabulary give nothing. The space
+// that a tokenizer of SentencePiece's kind puts before a text stays.
 func (t *Tokenizer) Decode(ids []int32) []byte {
 	var b bytes.Buffer
 	for _, id := range ids {
@@ -55,10 +60,11 @@ func (t *Tokenizer) Vocab() int { return len(t.pieces) }
 
 // encoder collects the tokens of one text, and remembers words: text repeats them.
 type encoder struct {
-	t     *Tokenizer
-	ids   []int32
-	words map[string][]int32
-	merge merger
+	t      *Tokenizer
+	inside bool // some of the text is dealt with
+	ids    []int32
+	words  map[string][]int32
+	merge  merger
 }
 
 // Words up to maxWord bytes are remembered, up to maxWords of them.
@@ -67,7 +73,19 @@ const (
 	maxWords = 1 << 16
 )
 
-func (e *encoder) token(id int32) { e.ids = append(e.ids, id) }
+func (e *encoder) token(id int32) {
+	e.ids = append(e.ids, id)
+	e.inside = true
+}
+
+// text encodes a text in which no added token is.
+func (e *encoder) text(s string) {
+	if e.t.meta != nil {
+		s = e.t.meta.apply(s, !e.inside)
+	}
+	e.inside = true
+	e.t.stages.cut(s, e.word)
+}
 
 func (e *encoder) word(w string) {
 	if ids, ok := e.words[w]; ok {

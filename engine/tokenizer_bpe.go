@@ -1,15 +1,21 @@
 package engine
 
-import "math"
+import (
+	"math"
+	"unicode/utf8"
+)
 
-// bpe holds the vocabulary and the merges. Words come in as UTF-8; their symbols are bytes.
+// bpe holds the vocabulary and the merges. Words come in as UTF-8; their symbols are bytes or
+// characters.
 type bpe struct {
-	ids    map[string]int32   // tokens that bytes can reach, by their bytes
-	merges map[[2]int32]merge // what two neighbouring tokens become
-	bytes  [256]int32         // the token of each byte; -1: none
-	unk    int32              // the token of bytes that have none; -1: they are left out
-	fuse   bool               // neighbouring unknown bytes become one unk
-	whole  bool               // a word that is a token is that token, whatever the merges say
+	chars    bool               // symbols are characters
+	fallback bool               // of characters: one that is no token becomes the tokens of its bytes
+	ids      map[string]int32   // tokens that words can reach, by their bytes
+	merges   map[[2]int32]merge // what two neighbouring tokens become
+	bytes    [256]int32         // the token of each byte; -1: none
+	unk      int32              // the token of symbols that have none; -1: they are left out
+	fuse     bool               // neighbouring unknown symbols become one unk
+	whole    bool               // a word that is a token is that token, whatever the merges say
 }
 
 // merge is the rank of a merge, lower first, and the token it makes.
@@ -40,7 +46,18 @@ func (b *bpe) encode(ids []int32, word string, m *merger) []int32 {
 			return append(ids, id)
 		}
 	}
-	m.start(b, word)
+	if len(word) > math.MaxInt32 {
+		panic("engine: a word of 2 GiB")
+	}
+	m.symbols, m.heap = m.symbols[:0], m.heap[:0]
+	if b.chars {
+		m.startChars(b, word)
+	} else {
+		m.startBytes(b, word)
+	}
+	if n := len(m.symbols); n > 0 {
+		m.symbols[n-1].next = -1
+	}
 	for i := range len(m.symbols) - 1 {
 		m.propose(b, int32(i))
 	}
@@ -74,12 +91,14 @@ func (b *bpe) encode(ids []int32, word string, m *merger) []int32 {
 	return ids
 }
 
-// start makes the list of the symbols of a word: a token a byte.
-func (m *merger) start(b *bpe, word string) {
-	if len(word) > math.MaxInt32 {
-		panic("engine: a word of 2 GiB")
-	}
-	m.symbols, m.heap = m.symbols[:0], m.heap[:0]
+// add appends a symbol to the list.
+func (m *merger) add(id int32) {
+	n := int32(len(m.symbols))
+	m.symbols = append(m.symbols, symbol{id, n - 1, n + 1})
+}
+
+// startBytes makes the list of the symbols of a word: a token a byte.
+func (m *merger) startBytes(b *bpe, word string) {
 	unknown := false // the symbol before is unk
 	for i := range len(word) {
 		id := b.bytes[word[i]]
@@ -89,12 +108,54 @@ func (m *merger) start(b *bpe, word string) {
 		if unknown = id < 0; unknown {
 			id = b.unk
 		}
-		n := int32(len(m.symbols))
-		m.symbols = append(m.symbols, symbol{id, n - 1, n + 1})
+		m.add(id)
 	}
-	if n := len(m.symbols); n > 0 {
-		m.symbols[n-1].next = -1
+}
+
+// startChars makes the list of the symbols of a word: a token a character, or a token for each of
+// its bytes, or unk.
+func (m *merger) startChars(b *bpe, word string) {
+	unknown := false // an unk is due
+	flush := func() {
+		if unknown {
+			m.add(b.unk)
+		}
+		unknown = false
 	}
+	for len(word) > 0 {
+		_, n := utf8.DecodeRuneInString(word)
+		char := word[:n]
+		word = word[n:]
+		if id, ok := b.ids[char]; ok {
+			flush()
+			m.add(id)
+			continue
+		}
+		if b.fallback && b.hasBytes(char) {
+			// An unk that is due comes later, as in the reference.
+			for i := range len(char) {
+				m.add(b.bytes[char[i]])
+			}
+			continue
+		}
+		if b.unk >= 0 {
+			if !b.fuse {
+				flush()
+			}
+			unknown = true
+		}
+	}
+	flush()
+}
+
+// hasBytes reports whether every byte of s has a token.
+func (b *bpe) hasBytes(s string) bool {
+	for i := range len(s) {
+		if b.bytes[s[i]] < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // propose adds the merge of the symbol at pos with the next to the heap, if there is one.

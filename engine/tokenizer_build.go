@@ -5,17 +5,21 @@ import (
 	"strings"
 )
 
-// tokenizerSpec is what the files say of a tokenizer, in the characters of the byte alphabet.
+// tokenizerSpec is what the files say of a tokenizer, its tokens as they are written there.
 type tokenizerSpec struct {
-	vocab  map[string]int32
-	tokens []string // by number; holes are empty
-	merges [][2]string
-	added  []addedSpec
-	stages stages
-	nfc    bool
-	unk    string // the token of unknown bytes, empty: none
-	fuse   bool
-	whole  bool
+	chars    bool // SentencePiece's kind; else tokens are in the characters of the byte alphabet
+	fallback bool // characters that are no token become tokens of bytes, <0x00> to <0xFF>
+	vocab    map[string]int32
+	tokens   []string // by number; holes are empty
+	merges   [][2]string
+	ranks    []int32 // of the merges; nil: their order
+	added    []addedSpec
+	normal   normalizer
+	meta     *metaspace
+	stages   stages
+	unk      string // the token of unknown symbols, empty: none
+	fuse     bool
+	whole    bool
 }
 
 // addedSpec is a token to be matched in the text.
@@ -27,24 +31,16 @@ type addedSpec struct {
 
 // build makes the tokenizer.
 func (s *tokenizerSpec) build() (*Tokenizer, error) {
-	t := &Tokenizer{nfc: s.nfc, stages: s.stages, pieces: make([][]byte, len(s.tokens))}
-	t.bpe = bpe{ids: make(map[string]int32, len(s.vocab)), unk: -1, fuse: s.fuse, whole: s.whole}
-	for id, token := range s.tokens {
-		b, ok := pieceBytes(token)
-		if !ok {
-			b = []byte(token)
-		} else if s.vocab[token] == int32(id) {
-			t.bpe.ids[string(b)] = int32(id)
-		}
-		t.pieces[id] = b
+	t := &Tokenizer{normal: s.normal, meta: s.meta, stages: s.stages, pieces: make([][]byte, len(s.tokens))}
+	t.bpe = bpe{
+		chars: s.chars, fallback: s.fallback, ids: make(map[string]int32, len(s.vocab)), unk: -1, fuse: s.fuse, whole: s.whole,
 	}
-	for b, r := range byteRune {
-		t.bpe.bytes[b] = -1
-		if id, ok := s.vocab[string(r)]; ok {
-			t.bpe.bytes[b] = id
-		}
+	if s.chars {
+		s.buildChars(t)
+	} else {
+		s.buildBytes(t)
 	}
-	if slices.Contains(t.bpe.bytes[:], -1) && s.unk != "" {
+	if (s.chars || slices.Contains(t.bpe.bytes[:], -1)) && s.unk != "" {
 		id, ok := s.vocab[s.unk]
 		if !ok {
 			return nil, malformed("the unknown token %q is not in the vocabulary", s.unk)
@@ -59,13 +55,51 @@ func (s *tokenizerSpec) build() (*Tokenizer, error) {
 		case a.text == "":
 		case !a.normalized:
 			t.added.raw.add(a.text, a.addedToken)
-		case s.nfc:
-			t.added.normal.add(nfc(a.text), a.addedToken)
 		default:
-			t.added.normal.add(a.text, a.addedToken)
+			if text := s.normal.apply(a.text); text != "" {
+				t.added.normal.add(text, a.addedToken)
+			}
 		}
 	}
 	return t, nil
+}
+
+// buildBytes sets the bytes that tokens of byte-level BPE stand for.
+func (s *tokenizerSpec) buildBytes(t *Tokenizer) {
+	for id, token := range s.tokens {
+		b, ok := pieceBytes(token)
+		if !ok {
+			b = []byte(token)
+		} else if s.vocab[token] == int32(id) {
+			t.bpe.ids[string(b)] = int32(id)
+		}
+		t.pieces[id] = b
+	}
+	for b, r := range byteRune {
+		t.bpe.bytes[b] = s.id(string(r))
+	}
+}
+
+// buildChars sets the text that tokens of SentencePiece's kind stand for.
+func (s *tokenizerSpec) buildChars(t *Tokenizer) {
+	t.bpe.ids = s.vocab
+	for id, token := range s.tokens {
+		t.pieces[id] = []byte(strings.ReplaceAll(token, spmSpace, " "))
+	}
+	for b := range t.bpe.bytes {
+		id := s.id(byteToken(byte(b)))
+		if t.bpe.bytes[b] = id; id >= 0 {
+			t.pieces[id] = []byte{byte(b)}
+		}
+	}
+}
+
+// id is the number of a token, -1 where there is none.
+func (s *tokenizerSpec) id(token string) int32 {
+	if id, ok := s.vocab[token]; ok {
+		return id
+	}
+	return -1
 }
 
 // rank fills the table of merges. Of two merges of one pair the later counts, as in the reference.
@@ -78,7 +112,11 @@ func (s *tokenizerSpec) rank(b *bpe) error {
 		if !okLeft || !okRight || !okBoth {
 			return malformed("merge %d, of %q and %q, is of tokens that the vocabulary does not have", i, m[0], m[1])
 		}
-		b.merges[[2]int32{left, right}] = merge{int32(i), both}
+		rank := int32(i)
+		if s.ranks != nil {
+			rank = s.ranks[i]
+		}
+		b.merges[[2]int32{left, right}] = merge{rank, both}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"unicode/utf8"
 )
 
 // tokenizerJSON is the part of tokenizer.json that decides how text is encoded and decoded.
@@ -15,11 +16,13 @@ type tokenizerJSON struct {
 		LStrip     bool   `json:"lstrip"`
 		RStrip     bool   `json:"rstrip"`
 		Normalized bool   `json:"normalized"`
+		Special    bool   `json:"special"`
 	} `json:"added_tokens"`
-	Normalizer   *stepJSON `json:"normalizer"`
-	PreTokenizer *stepJSON `json:"pre_tokenizer"`
-	Decoder      *stepJSON `json:"decoder"`
-	Model        struct {
+	Normalizer    *stepJSON       `json:"normalizer"`
+	PreTokenizer  *stepJSON       `json:"pre_tokenizer"`
+	PostProcessor json.RawMessage `json:"post_processor"`
+	Decoder       *stepJSON       `json:"decoder"`
+	Model         struct {
 		Type         string           `json:"type"`
 		Dropout      float64          `json:"dropout"`
 		Unk          string           `json:"unk_token"`
@@ -40,16 +43,32 @@ type stepJSON struct {
 	PreTokenizers []stepJSON `json:"pretokenizers"`
 	Decoders      []stepJSON `json:"decoders"`
 
-	Pattern struct { // Split
+	Pattern struct { // Split, Replace
 		Regex  string  `json:"Regex"`
 		String *string `json:"String"`
 	} `json:"pattern"`
 	Behavior string `json:"behavior"`
 	Invert   bool   `json:"invert"`
+	Content  string `json:"content"` // Replace
+	Prepend  string `json:"prepend"` // Prepend
 
-	Individual bool  `json:"individual_digits"` // Digits
-	Space      *bool `json:"add_prefix_space"`  // ByteLevel
-	UseRegex   *bool `json:"use_regex"`
+	Individual  bool   `json:"individual_digits"` // Digits
+	Space       *bool  `json:"add_prefix_space"`  // ByteLevel, Metaspace
+	UseRegex    *bool  `json:"use_regex"`
+	Replacement string `json:"replacement"` // Metaspace
+	Scheme      string `json:"prepend_scheme"`
+	Split       *bool  `json:"split"`
+}
+
+// list is the steps of a Sequence, else the step itself.
+func (p *stepJSON) list() []stepJSON {
+	switch {
+	case p == nil:
+		return nil
+	case p.Type != "Sequence":
+		return []stepJSON{*p}
+	}
+	return slices.Concat(p.Normalizers, p.PreTokenizers, p.Decoders)
 }
 
 // mergeJSON is a merge, written "a b" or ["a", "b"].
@@ -79,35 +98,6 @@ func (m *mergeJSON) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// The regular expressions of Split that have a scanner.
-const (
-	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
-	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-	patternQwen2  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-
-	// The four steps of llama.cpp's default pre-tokenizer. The second leaves out only a white
-	// space that nothing else matches, which is then a word as well.
-	patternPunctuation = `[\p{P}\$\+<=>\^~\|]+`
-	patternGPT2Short   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`
-	patternNumber      = `\p{N}+`
-	patternTriple      = `[0-9][0-9][0-9]`
-)
-
-// scanners are the scanners of the expressions; whole tells those that match every character, so
-// that what Split does with the rest does not matter.
-var scanners = map[string]struct {
-	next  func(string) int
-	whole bool
-}{
-	patternGPT2:        {nextGPT2, true},
-	patternLlama3:      {nextLlama3(3), true},
-	patternQwen2:       {nextLlama3(1), true},
-	patternPunctuation: {nextPunctuation, false},
-	patternGPT2Short:   {nextGPT2, false},
-	patternNumber:      {nextNumber, false},
-	patternTriple:      {nextTriple, false},
-}
-
 // parseTokenizer reads a tokenizer.json. Truncation, padding and the post-processor are left out:
 // they do not change what a text is encoded to when no tokens are added.
 func parseTokenizer(data []byte) (*Tokenizer, error) {
@@ -115,20 +105,29 @@ func parseTokenizer(data []byte) (*Tokenizer, error) {
 	if err := json.Unmarshal(data, &j); err != nil {
 		return nil, malformed("%v", err)
 	}
+	s, err := j.spec()
+	if err != nil {
+		return nil, err
+	}
+	return s.build()
+}
+
+// spec is what the file says.
+func (j *tokenizerJSON) spec() (*tokenizerSpec, error) {
 	m := &j.Model
 	switch {
 	case m.Type != "BPE" && m.Type != "":
-		return nil, unsupported("tokenizer model %q (want byte-level BPE)", m.Type)
+		return nil, unsupported("tokenizer model %q (want BPE)", m.Type)
 	case len(m.Vocab) == 0:
 		return nil, malformed("the tokenizer has no vocabulary")
 	case m.Dropout != 0:
 		return nil, unsupported("BPE dropout")
 	case m.Prefix != "" || m.Suffix != "":
 		return nil, unsupported("continuing_subword_prefix or end_of_word_suffix")
-	case m.ByteFallback:
-		return nil, unsupported("byte_fallback: a tokenizer of SentencePiece's kind")
 	}
-	s := &tokenizerSpec{vocab: make(map[string]int32, len(m.Vocab)), unk: m.Unk, fuse: m.FuseUnk, whole: m.IgnoreMerges}
+	s := &tokenizerSpec{
+		vocab: make(map[string]int32, len(m.Vocab)), unk: m.Unk, fuse: m.FuseUnk, whole: m.IgnoreMerges, fallback: m.ByteFallback,
+	}
 	count := len(m.Vocab) + len(j.Added)
 	for _, token := range slices.Sorted(maps.Keys(m.Vocab)) {
 		if err := s.place(token, m.Vocab[token], count); err != nil {
@@ -148,33 +147,43 @@ func parseTokenizer(data []byte) (*Tokenizer, error) {
 	for _, m := range m.Merges {
 		s.merges = append(s.merges, m)
 	}
-	if err := j.steps(s); err != nil {
-		return nil, err
+	for _, n := range j.Normalizer.list() {
+		step, err := n.normal()
+		if err != nil {
+			return nil, err
+		}
+		s.normal = append(s.normal, step)
 	}
-	return s.build()
+	if d := j.Decoder.list(); len(d) == 1 && d[0].Type == "ByteLevel" {
+		return s, j.byteSteps(s)
+	}
+	return s, j.charSteps(s)
 }
 
-// steps reads the normalizer, the pre-tokenizer and the decoder.
-func (j *tokenizerJSON) steps(s *tokenizerSpec) error {
-	if j.Normalizer != nil {
-		list := []stepJSON{*j.Normalizer}
-		if j.Normalizer.Type == "Sequence" {
-			list = j.Normalizer.Normalizers
-		}
-		for _, n := range list {
-			if n.Type != "NFC" {
-				return unsupported("normalizer %q (NFC is supported)", n.Type)
-			}
-			s.nfc = true
-		}
+// normal is the step of a normalizer.
+func (p *stepJSON) normal() (normalStep, error) {
+	switch from := p.Pattern.String; {
+	case p.Type == "NFC":
+		return normalStep{nfc: true}, nil
+	case p.Type == "Prepend":
+		return normalStep{to: p.Prepend}, nil
+	case p.Type == "Replace" && from != nil && *from != "":
+		return normalStep{from: *from, to: p.Content}, nil
+	case p.Type == "Replace" && from == nil:
+		return normalStep{}, unsupported("normalizer Replace of the expression %s", p.Pattern.Regex)
+	}
+	return normalStep{}, unsupported("normalizer %q (NFC, Prepend and Replace are supported)", p.Type)
+}
+
+// byteSteps reads the pre-tokenizer of byte-level BPE.
+func (j *tokenizerJSON) byteSteps(s *tokenizerSpec) error {
+	if s.fallback {
+		return unsupported("byte_fallback in byte-level BPE")
 	}
 	if j.PreTokenizer == nil {
-		return unsupported("a tokenizer without pre-tokenizer (want byte-level BPE)")
+		return unsupported("a decoder ByteLevel without pre-tokenizer ByteLevel")
 	}
-	list := []stepJSON{*j.PreTokenizer}
-	if j.PreTokenizer.Type == "Sequence" {
-		list = j.PreTokenizer.PreTokenizers
-	}
+	list := j.PreTokenizer.list()
 	for i, p := range list {
 		st, err := p.stage()
 		if err != nil {
@@ -190,11 +199,57 @@ func (j *tokenizerJSON) steps(s *tokenizerSpec) error {
 	if len(list) == 0 {
 		return unsupported("an empty pre-tokenizer (want byte-level BPE)")
 	}
-	if d := j.Decoder; d != nil && d.Type == "Sequence" && len(d.Decoders) == 1 {
-		j.Decoder = &d.Decoders[0]
+	return nil
+}
+
+// charSteps reads the pre-tokenizer and the decoder of a tokenizer of SentencePiece's kind.
+func (j *tokenizerJSON) charSteps(s *tokenizerSpec) error {
+	s.chars = true
+	for _, d := range j.Decoder.list() {
+		switch d.Type {
+		case "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace":
+		default:
+			return unsupported("decoder %q (want ByteLevel, or SentencePiece's Replace, ByteFallback, Fuse, Strip)", d.Type)
+		}
 	}
-	if j.Decoder == nil || j.Decoder.Type != "ByteLevel" {
-		return unsupported("a decoder that is not ByteLevel")
+	for i, p := range j.PreTokenizer.list() {
+		switch {
+		case p.Type == "ByteLevel":
+			return unsupported("a decoder that is not ByteLevel after pre-tokenizer ByteLevel")
+		case p.Type == "Metaspace" && i == 0:
+			if err := p.metaspace(s); err != nil {
+				return err
+			}
+		case p.Type == "Metaspace":
+			return unsupported("pre-tokenizer Metaspace after another")
+		default:
+			st, err := p.stage()
+			if err != nil {
+				return err
+			}
+			s.stages = append(s.stages, st)
+		}
+	}
+	return nil
+}
+
+// metaspace reads the pre-tokenizer Metaspace. In its older form it has add_prefix_space instead of
+// a scheme.
+func (p *stepJSON) metaspace(s *tokenizerSpec) error {
+	if utf8.RuneCountInString(p.Replacement) != 1 {
+		return malformed("pre-tokenizer Metaspace with the replacement %q, want one character", p.Replacement)
+	}
+	s.meta = &metaspace{space: p.Replacement}
+	switch scheme := p.Scheme; {
+	case scheme == "" && or(p.Space, true), scheme == "always":
+		s.meta.always = true
+	case scheme == "first":
+		s.meta.first = true
+	case scheme != "" && scheme != "never":
+		return unsupported("pre-tokenizer Metaspace with prepend_scheme %q", scheme)
+	}
+	if or(p.Split, true) {
+		s.stages = append(s.stages, stage{name: "Metaspace", next: nextMeta(p.Replacement)})
 	}
 	return nil
 }
@@ -205,17 +260,17 @@ func (p *stepJSON) stage() (stage, error) {
 	case "ByteLevel":
 		st := stage{space: or(p.Space, true)}
 		if or(p.UseRegex, true) {
-			st.next = nextGPT2
+			st.name, st.next = patternGPT2, nextGPT2
 		}
 		return st, nil
 	case "Digits":
 		if p.Individual {
-			return stage{next: nextDigit}, nil
+			return stage{name: digitsSingle, next: nextDigit}, nil
 		}
-		return stage{next: nextDigits}, nil
+		return stage{name: digitsRuns, next: nextDigits}, nil
 	case "Split":
 		scanner, ok := scanners[p.Pattern.Regex]
-		if !ok {
+		if !ok || p.Pattern.Regex == digitsSingle || p.Pattern.Regex == digitsRuns {
 			if p.Pattern.String != nil {
 				return stage{}, unsupported("pre-tokenizer Split at the string %q", *p.Pattern.String)
 			}
@@ -224,7 +279,7 @@ func (p *stepJSON) stage() (stage, error) {
 		if p.Behavior != "Isolated" && !(p.Behavior == "Removed" && p.Invert && scanner.whole) {
 			return stage{}, unsupported("pre-tokenizer Split with behavior %q", p.Behavior)
 		}
-		return stage{next: scanner.next}, nil
+		return stage{name: p.Pattern.Regex, next: scanner.next}, nil
 	}
-	return stage{}, unsupported("pre-tokenizer %q (ByteLevel, Digits and Split are supported)", p.Type)
+	return stage{}, unsupported("pre-tokenizer %q (ByteLevel, Digits, Metaspace and Split are supported)", p.Type)
 }

@@ -13,7 +13,8 @@ type stages []stage
 
 // stage is one step. It has a scanner or adds a space, or both: then the space comes first.
 type stage struct {
-	space bool // a piece that does not start with a space gets one
+	name  string // of the scanner, in scanners
+	space bool   // a piece that does not start with a space gets one
 	// next is the length of the word at the start of s, at least one character. s is not empty,
 	// and no word reaches beyond it.
 	next func(s string) int
@@ -137,45 +138,56 @@ func nextLlama3(digits int) func(s string) int {
 			return n
 		}
 		c, size := classOf(s)
-		skip := 0
 		switch {
 		case c == classLetter:
 			return run(s, classLetter)
 		case c == classNumber:
-			n := 0
-			for range digits {
-				if n == len(s) {
-					break
-				}
-				c, size := classOf(s[n:])
-				if c != classNumber {
-					break
-				}
-				n += size
-			}
-			return n
+			return numbers(s, digits)
 		case s[0] != '\r' && s[0] != '\n':
 			if n := run(s[size:], classLetter); n > 0 {
 				return size + n
 			}
-			if s[0] == ' ' {
-				skip = 1
-			}
 		}
-		if n := run(s[skip:], classOther); n > 0 {
-			n += skip
-			for n < len(s) && (s[n] == '\r' || s[n] == '\n') {
-				n++
-			}
-			return n
-		}
-		for n := run(s, classSpace) - 1; n >= 0; n-- { // \s*[\r\n]+ ends at the last line end
-			if s[n] == '\r' || s[n] == '\n' {
-				return n + 1
-			}
-		}
-		return spaces(s)
+		return others(s, "\r\n")
 	}
+}
+
+// numbers is the length of \p{N}{1,digits} at the start of s.
+func numbers(s string, digits int) int {
+	n := 0
+	for range digits {
+		if n == len(s) {
+			break
+		}
+		c, size := classOf(s[n:])
+		if c != classNumber {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// others is the length of ` ?[^\s\p{L}\p{N}]+[tail]*|\s*[\r\n]+|\s+(?!\S)|\s+` at the start of s,
+// which one of them matches.
+func others(s, tail string) int {
+	skip := 0
+	if s[0] == ' ' {
+		skip = 1
+	}
+	if n := run(s[skip:], classOther); n > 0 {
+		n += skip
+		for n < len(s) && strings.IndexByte(tail, s[n]) >= 0 {
+			n++
+		}
+		return n
+	}
+	for n := run(s, classSpace) - 1; n >= 0; n-- { // \s*[\r\n]+ ends at the last line end
+		if s[n] == '\r' || s[n] == '\n' {
+			return n + 1
+		}
+	}
+	return spaces(s)
 }
 
 // contraction is the length of 's|'t|'re|'ve|'m|'ll|'d at the start of s, 0 if there is none.

@@ -87,7 +87,9 @@ func readTokenizer(t testing.TB, path string) *Tokenizer {
 
 const tokenizerFolder = "testdata/tokenizers"
 
-var tokenizerKinds = []string{"gpt2", "llama3", "qwen2", "smollm", "default", "flags"}
+var tokenizerKinds = []string{
+	"gpt2", "llama3", "qwen2", "smollm", "default", "flags", "tekken", "gpt4o", "deepseek-llm", "deepseek-coder",
+}
 
 // TestTokens compares with the reference tokenizer, one small tokenizer for each kind of
 // pre-tokenizer. PARETOPRESS_TOKENS names another folder of cases (testdata/README.md).

@@ -20,6 +20,28 @@ var letters16 = &unicode.RangeTable{
 	},
 }
 
+// Of letters16, upper16 are upper and title case, lower16 lower case; the others have no case.
+var (
+	upper16 = &unicode.RangeTable{
+		R16: []unicode.Range16{{0x1c89, 0x1c89, 1}, {0xa7cb, 0xa7cc, 1}, {0xa7da, 0xa7da, 1}, {0xa7dc, 0xa7dc, 1}},
+		R32: []unicode.Range32{{0x10d50, 0x10d65, 1}},
+	}
+	lower16 = &unicode.RangeTable{
+		R16: []unicode.Range16{{0x1c8a, 0x1c8a, 1}, {0xa7cd, 0xa7cd, 1}, {0xa7db, 0xa7db, 1}},
+		R32: []unicode.Range32{{0x10d70, 0x10d85, 1}},
+	}
+)
+
+// marks16 are the marks of Unicode 16 that are not in 15.
+var marks16 = &unicode.RangeTable{
+	R16: []unicode.Range16{{0x0897, 0x0897, 1}},
+	R32: []unicode.Range32{
+		{0x10d69, 0x10d6d, 1}, {0x10efc, 0x10efc, 1}, {0x113b8, 0x113c0, 1}, {0x113c2, 0x113c2, 1}, {0x113c5, 0x113c5, 1},
+		{0x113c7, 0x113ca, 1}, {0x113cc, 0x113d0, 1}, {0x113d2, 0x113d2, 1}, {0x113e1, 0x113e2, 1}, {0x11f5a, 0x11f5a, 1},
+		{0x1611e, 0x1612f, 1}, {0x1e5ee, 0x1e5ef, 1},
+	},
+}
+
 // numbers16 are the numbers of Unicode 16 that are not in 15.
 var numbers16 = &unicode.RangeTable{
 	R32: []unicode.Range32{

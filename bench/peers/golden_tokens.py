@@ -40,11 +40,40 @@ DEFAULT = [
     r"\p{N}+",
     r"[0-9][0-9][0-9]",
 ]
+TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT4O = TEKKEN.replace("|[^\\r\\n\\p{L}\\p{N}]", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]").replace(
+    "|\\p{N}|", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}|")
+CJK = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+# Letters of scripts that have two cases.
+CASED = (
+    "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376\u0377"
+    "\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-"
+    "\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-"
+    "\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-"
+    "\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115"
+    "\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b"
+    "\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf"
+    "\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb"
+    "\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
+)
+DEEPSEEK_LLM = [
+    "[\r\n]",
+    r"\s?[" + CASED + "]+",
+    r"\s?[!-/:-~" + "\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+    r"\s+$",
+    CJK,
+]
+DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CJK]
 
 
-def split(pattern: str) -> pre_tokenizers.PreTokenizer:
+def split(*patterns: str, digits: bool = False) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(pattern), "isolated"),
+        *(pre_tokenizers.Split(Regex(p), "isolated") for p in patterns),
+        *([pre_tokenizers.Digits(individual_digits=True)] if digits else []),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ])
 
@@ -62,12 +91,13 @@ KINDS = {
     "qwen2": split(QWEN2),
     "smollm": digits(True),
     # llama.cpp's, for GGUF files that name it or none.
-    "default": pre_tokenizers.Sequence([
-        *(pre_tokenizers.Split(Regex(r), "isolated") for r in DEFAULT),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ]),
+    "default": split(*DEFAULT),
     # Not a model's: a space in front, and added tokens with every flag.
     "flags": pre_tokenizers.Sequence([pre_tokenizers.Digits(), pre_tokenizers.ByteLevel(add_prefix_space=True)]),
+    "tekken": split(TEKKEN),
+    "gpt4o": split(GPT4O),
+    "deepseek-llm": split(*DEEPSEEK_LLM, digits=True),
+    "deepseek-coder": split(*DEEPSEEK_CODER, digits=True),
 }
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -108,7 +138,7 @@ def corpus(rng: random.Random, lines: int):
 
 
 def train(kind: str) -> Tokenizer:
-    tok = Tokenizer(models.BPE(ignore_merges=kind == "llama3"))
+    tok = Tokenizer(models.BPE(ignore_merges=kind in ("llama3", "tekken")))
     if kind in ("qwen2", "flags"):
         tok.normalizer = normalizers.NFC()
     tok.pre_tokenizer = KINDS[kind]
@@ -163,13 +193,15 @@ TEXTS = [
     "<|endoftext|>", "a<|endoftext|>b", " <|im_start|>user\nhi<|im_end|>\n", "<|im_start|><|im_start|>", "<|im_start", "|im_end|><|im_end|", "<｜begin of text｜>x",
     "a <left> b", "a <right>  b", "a \n<both>\n\u3000b", "<left><right>", "  <left>  <left>", "<right> <right> <left> <both>  <both>", "word", "words word swordless", "wordless word_ _word 1word é",
     "word\u0301 word\u200d word", "pre-word-post (word)", "wordwordless", "Å\u212b A\u030a Å", "a   b    c", "<lef<left>t>", "word word", "\n<left>\t<right>\n",
+    "HelloWorld helloWORLD XMLHttpRequest iPhone ABCdefGHI a1B2 I'M he'Ll X'S'T we'RE", "ÄÖÜäöü ΑΒΓαβγ АБВабв ǅ ǅa aǅ Aǅb ʰA ªB中Aa文bB", "A\u0301B\u0301c\u0301D",
+    "\u0301ABC \u0301abc \u0301\u0301 \u0301 A", "a/b//c\n/ d /\n//\r\n/e", "\u3000\u3000。、 \u3000a \u3000\n", "。\u3000 \u3000数 数\u3000据  ", "x  \n  ", "\tdef \tGHI", "aͅb 가a나 ｆｕＬＬ！",
     "the" * 50, "a" * 2000, " " * 300 + "x", "\n" * 200 + " y", "ab" * 700, "0" * 500, "!?" * 300, "数" * 300, "é" * 300, "\u0301" * 100, "x" + " \n" * 100 + "z",
     b"\xff", b"\xc3\x28", b"a\xc3", b"\xe2\x82", b"\xe2\x82x\xe2\x28\xa1", b"\xe2", b"\xf0\x9f\x98", b"\xf0\x9fa", b"\xf0\x28\x8c\xbc", b"\xf0\x90\x28\xbc", b"\xed\xa0\x80\xed\xb0\x80", b"\xc0\xaf\xe0\x80\xaf",
     b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xf8\x88\x80\x80\x80", b"\x80\x81 \x82", b"ok \xe6\x95 ok", b"\xe0\xa0\xc3\xa9", b"\xf0\x80\x80\xf0\x8f\xbf\xbf", b"\xfe\xff\x00h", b"caf\xe9 \xfcber", b"\xf4\x8f\xbf",
 ]
 
 
-def random_text(rng: random.Random) -> bytes:
+def random_text(rng: random.Random, more: list[str] = ()) -> bytes:
     """A text of up to some forty pieces, each from one of many kinds."""
     pieces = [
         lambda: rng.choice(WORDS),
@@ -189,7 +221,7 @@ def random_text(rng: random.Random) -> bytes:
         lambda: "".join(chr(rng.choice([rng.randint(0, 0x2FFF), rng.randint(0, 0xD7FF), rng.randint(0xE000, 0x10FFFF)]))
                         for _ in range(rng.randint(1, 5))),
         lambda: chr(rng.randint(0, 0x24F)),
-        lambda: rng.choice(SPECIAL + [t.content for t in FLAGS] + ["<｜begin of text｜>", "<|im_", "|>"]),
+        lambda: rng.choice(SPECIAL + [t.content for t in FLAGS] + ["<｜begin of text｜>", "<|im_", "|>", *more]),
         lambda: rng.choice(["ab", "the", "a", "é", "\u0301", "数", " \n"]) * rng.randint(2, 60),
     ]
     broken = [
