@@ -23,6 +23,7 @@ type Checkpoint struct {
 	weights int64      // bytes of the files that hold tensors
 	single  bool       // one file is the model (GGUF): its digest is that file's
 	meta    []Metadata // of a GGUF file
+	beside  source     // opens the other files of the folder; nil: there is none
 
 	tokenizer  func() (*Tokenizer, error)
 	vocabulary func() (*Vocabulary, error)
@@ -102,12 +103,12 @@ func (c *Checkpoint) finish(tokenizer func() (*Tokenizer, error), vocabulary fun
 			return malformed("tensor %s is missing", want.Name)
 		case !slices.Equal(t.Shape, want.Shape):
 			return malformed("tensor %s has shape %v, want %v", want.Name, t.Shape, want.Shape)
-		case t.format == nil:
+		case !t.known():
 			return unsupported("tensor %s is of type %s", want.Name, t.Type)
 		}
 	}
 	for name, t := range c.tensors {
-		if t.format != nil { // others are not of the model
+		if t.known() { // others are not of the model
 			c.names = append(c.names, name)
 		}
 	}
@@ -161,7 +162,7 @@ func (c *Checkpoint) Tensor(name string) (Tensor, error) {
 		return Tensor{}, err
 	}
 	t, ok := c.tensors[name]
-	if !ok || t.format == nil {
+	if !ok || !t.known() {
 		return Tensor{}, fmt.Errorf("engine: %s: no tensor %s", c.ref, name)
 	}
 	return t, nil

@@ -13,7 +13,7 @@ import (
 
 // openFolder opens a model in Hugging Face's layout. Errors call the folder ref.
 func openFolder(open source, ref string) (_ *Checkpoint, err error) {
-	c := &Checkpoint{ref: ref, tensors: map[string]Tensor{}}
+	c := &Checkpoint{ref: ref, tensors: map[string]Tensor{}, beside: open}
 	defer func() {
 		if err != nil {
 			for _, f := range c.files {
@@ -42,6 +42,9 @@ func openFolder(open source, ref string) (_ *Checkpoint, err error) {
 	}
 	if err := c.takeWeights(take, ref); err != nil {
 		return nil, err
+	}
+	if err := c.decompress(f.data); err != nil {
+		return nil, fmt.Errorf("engine: %s: %w", ref, err)
 	}
 	tokenizer, err := openTokenizer(take, open)
 	if err != nil {

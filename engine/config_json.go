@@ -141,8 +141,6 @@ func (j *configJSON) supported() error {
 		return unsupported("model class %q (want %s)", j.Architectures[0], class)
 	case or(j.Experts, 0) > 0 || or(j.LocalExperts, 0) > 0:
 		return unsupported("mixture of experts")
-	case len(j.Quantization) > 0 && string(j.Quantization) != "null":
-		return unsupported("quantization_config: give the model in F32, F16 or BF16, or as GGUF")
 	case or(j.HiddenAct, "silu") != "silu":
 		return unsupported("hidden_act %q (want silu)", *j.HiddenAct)
 	case j.MLPBias && j.ModelType == "llama":
@@ -150,7 +148,8 @@ func (j *configJSON) supported() error {
 	case or(j.PartialRotary, 1) != 1 || rotated != 1:
 		return unsupported("partial_rotary_factor")
 	}
-	return nil
+	_, err := parseQuantization(j.Quantization)
+	return err
 }
 
 // rope takes the base and the scaling of the rotary frequencies into c.

@@ -12,7 +12,12 @@ type Tensor struct {
 	format *format
 	data   []byte
 	pairs  int // >0: rows are stored in rotary pairs, in heads of this many; see source
+
+	compressed *compressed // not nil: stored in several arrays, and without format
 }
+
+// known reports whether the tensor can be decoded.
+func (t Tensor) known() bool { return t.format != nil || t.compressed != nil }
 
 // Rows and Cols are the shape of the tensor as a matrix: the last dimension is the columns, all
 // others are rows. A vector is one row.
@@ -33,7 +38,12 @@ func (t Tensor) Cols() int {
 }
 
 // Bytes is the size of the tensor in its file.
-func (t Tensor) Bytes() int64 { return int64(len(t.data)) }
+func (t Tensor) Bytes() int64 {
+	if t.compressed != nil {
+		return t.compressed.bytes()
+	}
+	return int64(len(t.data))
+}
 
 // DecodeRows writes rows [first, first+n) to dst as float32, row after row. dst must hold
 // n·Cols values. Decoding is exact: what ggml or safetensors define, bit for bit. It panics if
@@ -44,6 +54,10 @@ func (t Tensor) DecodeRows(first, n int, dst []float32) {
 		panic(fmt.Sprintf("engine: rows [%d, %d) of tensor %s, which has %d", first, first+n, t.Name, rows))
 	}
 	dst = dst[:n*cols]
+	if t.compressed != nil {
+		t.compressed.decodeRows(first, n, dst)
+		return
+	}
 	stride := t.format.size(cols)
 	if t.pairs == 0 {
 		t.format.decode(t.data[first*stride:(first+n)*stride], dst)
@@ -75,6 +89,9 @@ func (t Tensor) source(r int) int {
 // Check reports the first value that is NaN or infinite. It reads every number of an F32, F16 or
 // BF16 tensor, and of a quantized one the scales: its codes are integers and always finite.
 func (t Tensor) Check() error {
+	if t.compressed != nil {
+		return t.compressed.check(t.Name)
+	}
 	f := t.format
 	for at := 0; at < len(t.data); at += f.bytes {
 		block := t.data[at : at+f.bytes]

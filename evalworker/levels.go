@@ -51,7 +51,7 @@ func ParseLevel(name string) (Level, error) {
 		return Level{}, fmt.Errorf("level %q: levels joined by + are not supported", name)
 	case method == string(prune.Magnitude) || method == string(prune.SparseGPT):
 		spec, err = prune.Parse(name)
-	case method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix) || ggml && rest == "":
+	case method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix) || (ggml || method == string(quant.INT8) || method == string(quant.FP8)) && rest == "":
 		spec, err = quant.Parse(name)
 	default:
 		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, "+

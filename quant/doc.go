@@ -20,6 +20,9 @@
 // set when its first column is reached, from weights that have absorbed all errors before it, also
 // where the group starts within a block.
 //
+// Two levels have a scale for each row and no parameters: int8 rounds to -127 … 127 times max|w|/127, fp8
+// to FP8 E4M3 numbers times max|w|/448 (a bfloat16 number). They are what runtimes call channel-wise W8.
+//
 // # Types of ggml
 //
 // A level named as ggml names a type (q4_K, iq4_nl, mxfp4) is rounded by itself, with the least squared error that a search finds; imatrix-

@@ -16,6 +16,7 @@ type quantizer struct {
 	layout       kernel.Layout
 	rows, cols   int
 	groups, span int
+	newGrid      func(low, high float32) (g grid, scale uint16, ok bool)
 
 	weights *kernel.Panels // and in the end what is stored for them
 	grids   []grid         // of the current group of each row
@@ -27,6 +28,7 @@ type quantizer struct {
 
 func newQuantizer(l kernel.Layout, w []float32, rows, cols int) *quantizer {
 	q := &quantizer{layout: l, rows: rows, cols: cols, groups: l.Groups(cols), span: l.Span(cols)}
+	q.newGrid = func(low, high float32) (grid, uint16, bool) { return newGrid(l, low, high) }
 	q.weights = kernel.NewPanels(rows, cols)
 	q.weights.Pack(0, w, rows)
 	q.grids = make([]grid, rows)
@@ -76,7 +78,7 @@ func (q *quantizer) Begin(w *kernel.Panels, first, last int) {
 			}
 		}
 		for i := row; i < min(row+width, q.rows); i++ {
-			g, scale, ok := newGrid(q.layout, low[i-row], high[i-row])
+			g, scale, ok := q.newGrid(low[i-row], high[i-row])
 			if !ok {
 				if q.err == nil {
 					q.err = fmt.Errorf("row %d: the scale of columns %d to %d does not fit in 16 bits", i, first, last-1)

@@ -11,7 +11,7 @@ import (
 
 // Operators names the methods of this package with the version of what they compute. A change of the
 // weights that a method stores changes its version, so that banks of both are told apart.
-const Operators = "rtn/1 gptq/2 ggml/1"
+const Operators = "rtn/1 gptq/2 ggml/1 int8/1 fp8/1"
 
 // Method is a way to choose the integers.
 type Method string
@@ -21,6 +21,8 @@ const (
 	RTN     Method = "rtn"
 	GPTQ    Method = "gptq"
 	Imatrix Method = "imatrix"
+	INT8    Method = "int8" // the whole level name, as that of FP8
+	FP8     Method = "fp8"
 )
 
 // Spec is a quantized level: groups of integers, or blocks of one of ggml's types.
@@ -60,11 +62,14 @@ func NewGGML(m Method, t kernel.GGMLType) (Spec, error) {
 const maxGroup = 1 << 20
 
 // Parse reads a level name: a method, the bits and the group size, such as rtn-4b-g64, gptq-3b-g64-sym
-// or rtn-8b-gall, whose group is the whole row; or the name of a ggml type, by itself or after a method
+// or rtn-8b-gall, whose group is the whole row; int8 or fp8; or the name of a ggml type, by itself or after a method
 // that is calibrated, such as q4_K, imatrix-q4_K or gptq-iq4_nl.
 func Parse(level string) (Spec, error) {
 	if s, ok := parseGGML(level); ok {
 		return s, nil
+	}
+	if m := Method(level); m == INT8 || m == FP8 {
+		return Spec{method: m, layout: layoutInt8}, nil
 	}
 	bad := func(what string) (Spec, error) {
 		return Spec{}, fmt.Errorf("quant: level %q: %s; want one like gptq-3b-g64, rtn-4b-gall-sym or imatrix-q4_K", level, what)
@@ -118,6 +123,8 @@ func decimal(s string) (int, error) {
 // String returns the level name.
 func (s Spec) String() string {
 	switch {
+	case s.method == INT8 || s.method == FP8:
+		return string(s.method)
 	case s.ggml == 0:
 		return fmt.Sprintf("%s-%v", s.method, s.layout)
 	case s.method == RTN:
@@ -129,7 +136,7 @@ func (s Spec) String() string {
 // Method returns how the integers are chosen.
 func (s Spec) Method() Method { return s.method }
 
-// Layout returns bits, group and symmetry. ok is false of ggml's types.
+// Layout returns bits, group and symmetry; that of fp8 is int8's, with other scales and codes. ok is false of ggml's types.
 func (s Spec) Layout() (l kernel.Layout, ok bool) { return s.layout, s.ggml == 0 }
 
 // GGML returns the type of the blocks. ok is false of groups of integers.
@@ -152,7 +159,7 @@ func (s Spec) Bytes(rows, cols int) int64 {
 }
 
 // NeedsHessian tells whether Build needs the factor of the module's Hessian.
-func (s Spec) NeedsHessian() bool { return s.method != RTN }
+func (s Spec) NeedsHessian() bool { return s.method == GPTQ || s.method == Imatrix }
 
 // Build quantizes w (rows x cols, row-major), which it does not change. f is the factor of the module's
 // Hessian; nil where [Spec.NeedsHessian] is false. It returns an error if the shape does not fit, a
@@ -173,11 +180,21 @@ func (s Spec) Build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, 
 	if s.NeedsHessian() && f.Cols() != cols {
 		return nil, fmt.Errorf("quant: %v: the Hessian has %d columns, the weights have %d", s, f.Cols(), cols)
 	}
-	if s.ggml != 0 {
+	switch {
+	case s.ggml != 0:
 		return s.blocks(w, rows, cols, f)
+	case s.method == FP8:
+		p, err := buildFP8(w, rows, cols)
+		if err != nil {
+			return nil, fmt.Errorf("quant: %v: %w", s, err)
+		}
+		return p, nil
 	}
 	q := newQuantizer(s.layout, w, rows, cols)
-	if s.method == RTN {
+	if s.method == INT8 {
+		q.newGrid = int8Grid
+	}
+	if s.method != GPTQ {
 		q.rtn()
 	} else {
 		q.gptq(f)

@@ -2,7 +2,8 @@
 //
 // A file is written under a temporary name in its own folder, synced, and moved to its name; the
 // folder is synced as well, so that the name survives a power cut. A crash leaves at most a
-// temporary file, which [Sweep] removes. Write replaces what a name held; Publish never does.
+// temporary file, which [Sweep] removes. Write replaces what a name held; Publish never does. [Folder]
+// does the same for a folder of files.
 package durable
 
 import (
@@ -150,7 +151,7 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// Sweep removes temporary files directly in dir that a crash left behind and that are older than
+// Sweep removes temporary files and folders directly in dir that a crash left behind and that are older than
 // age; a younger one may belong to a process at work.
 func Sweep(dir string, age time.Duration) error {
 	entries, err := os.ReadDir(dir)
@@ -165,7 +166,7 @@ func Sweep(dir string, age time.Duration) error {
 		if err != nil || time.Since(info.ModTime()) < age {
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
 	}

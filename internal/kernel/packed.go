@@ -55,6 +55,9 @@ func Unpack(format string, rows, cols int, parts []Part) (Packed, error) {
 		bf16 := format == "bitmask-bf16"
 		names, types = []string{"bitmask", "values"}, []string{"U8", valueType(bf16)}
 		build = func(d [][]byte) (Packed, error) { return packed(NewBitmask(rows, cols, bf16, d[0], d[1])) }
+	case format == formatFP8:
+		names, types = []string{"codes", "scales"}, []string{"U8", "BF16"}
+		build = func(d [][]byte) (Packed, error) { return packed(NewFP8(rows, cols, d[0], d[1])) }
 	case grouped:
 		layout, err := parseLayout(spec)
 		if err != nil {

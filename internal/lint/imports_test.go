@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"bank":                     {"engine", "internal/kernel", "internal/durable"},
 	"prune":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
 	"quant":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
-	"export":                   {"engine", "internal/kernel", "internal/durable"},
+	"export":                   {"engine", "internal/kernel", "internal/durable", "internal/builtin", "quant", "prune"}, // quant, prune: its tests
 	"engine":                   {"internal/kernel", "internal/builtin"},
 	"internal/obs":             {"internal/kernel"},
 	"internal/obs/obstest":     {"internal/obs", "internal/kernel"},

@@ -1,0 +1,254 @@
+package export
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
+// Formats of compressed-tensors, as quantization_config names them.
+const (
+	formatPacked = "pack-quantized"
+	formatInt    = "int-quantized"
+	formatFloat  = "float-quantized"
+	formatMixed  = "mixed-precision"
+)
+
+// scheme is how compressed-tensors stores the weights of some modules.
+type scheme struct {
+	format      string
+	bits, group int // group 0: the whole row
+	symmetric   bool
+	activations bool // inputs are rounded to 8 bits too
+}
+
+// String is for messages.
+func (s scheme) String() string {
+	if s.format == formatFloat {
+		return "fp8"
+	}
+	return kernel.Layout{Bits: s.bits, Group: s.group, Symmetric: s.symmetric}.String()
+}
+
+// schemeOf is the scheme of a level, where compressed-tensors has one: integers of 4 or 8 bits in groups
+// that divide a row, and FP8. Its library packs other widths in different ways in different versions.
+func schemeOf(w engine.Weights, activations bool) (s scheme, ok bool) {
+	switch w := w.(type) {
+	case *kernel.FP8:
+		return scheme{format: formatFloat, bits: 8, symmetric: true, activations: activations}, true
+	case *kernel.Grouped:
+		l := w.Layout()
+		_, cols := w.Shape()
+		if l.Bits != 4 && l.Bits != 8 || cols%l.Span(cols) != 0 {
+			return scheme{}, false
+		}
+		s = scheme{format: formatPacked, bits: l.Bits, symmetric: l.Symmetric}
+		if l.Group <= cols {
+			s.group = l.Group
+		}
+		if activations && s.bits == 8 && s.symmetric && s.group == 0 {
+			s.format, s.activations = formatInt, true
+		}
+		return s, true
+	}
+	return scheme{}, false
+}
+
+// assignSchemes finds the scheme of each module and checks that the runtime takes them.
+func (e *hfExport) assignSchemes() error {
+	if e.options.Format != FormatCompressed {
+		return nil
+	}
+	other := map[string]bool{}
+	for _, l := range e.layers {
+		for sub, roles := range hfModules {
+			for _, role := range roles {
+				m := l.modules[role]
+				if m.level == "" || m.levels == nil {
+					continue
+				}
+				s, ok := schemeOf(m.levels, e.options.Activations)
+				if !ok {
+					other[levelName(m.level)] = true
+					continue
+				}
+				at := slices.Index(e.schemes, s)
+				if at < 0 {
+					at, e.schemes = len(e.schemes), append(e.schemes, s)
+				}
+				m.scheme = at + 1
+				if err := e.runs(m, s); err != nil {
+					return err
+				}
+			}
+			if err := e.fused(l, sub); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(other)) {
+		e.note("level %s has no form in compressed-tensors and is written dense", name)
+	}
+	switch {
+	case len(e.schemes) == 0:
+		e.note("no level has a form in compressed-tensors: all is dense")
+	case strings.Contains(e.formats(), " "):
+		e.result.Format = formatMixed
+	default:
+		e.result.Format = e.formats()
+	}
+	if e.options.Activations && slices.ContainsFunc(e.schemes, func(s scheme) bool { return s.activations }) {
+		e.note("the runtime rounds the inputs of int8 and fp8 modules to 8 bits, which was not evaluated")
+	}
+	return nil
+}
+
+// runs returns an error if the runtime has no kernel for a scheme. vLLM's are those of its Marlin family.
+func (e *hfExport) runs(m *hfModule, s scheme) error {
+	if e.options.Runtime != RuntimeVLLM || s.format != formatPacked {
+		return nil
+	}
+	if !slices.Contains([]int{0, 32, 64, 128}, s.group) {
+		return fmt.Errorf("vllm has no kernel for groups of %d columns (%s of %s): it takes g32, g64, g128 and gall", s.group, levelName(m.level), m.unit)
+	}
+	if s.bits == 8 && !s.symmetric {
+		return fmt.Errorf("vllm has no kernel for 8 bits with zeros (%s of %s): use its -sym form or int8", levelName(m.level), m.unit)
+	}
+	return nil
+}
+
+// fused returns an error if modules that vLLM puts into one are stored in different ways.
+func (e *hfExport) fused(l hfLayer, sub int) error {
+	if e.options.Runtime != RuntimeVLLM {
+		return nil
+	}
+	names := func(m *hfModule) string {
+		if m.scheme == 0 {
+			return "dense"
+		}
+		return e.schemes[m.scheme-1].String()
+	}
+	first := l.modules[hfFused[sub][0]]
+	for _, role := range hfFused[sub][1:] {
+		if m := l.modules[role]; m.scheme != first.scheme {
+			return fmt.Errorf("vllm puts %s and %s into one matrix, and they are stored as %s and %s: give them levels of one form, or export for transformers",
+				first.unit, m.unit, names(first), names(m))
+		}
+	}
+	return nil
+}
+
+// formats lists the formats in use, each once.
+func (e *hfExport) formats() string {
+	var all []string
+	for _, s := range e.schemes {
+		if !slices.Contains(all, s.format) {
+			all = append(all, s.format)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// levelName is a level's name without the bank that it comes from.
+func levelName(s string) string {
+	name, _, _ := strings.Cut(s, " ")
+	return name
+}
+
+// compressedArrays are the tensors of a module in a scheme.
+func compressedArrays(name string, w engine.Weights, s scheme) []array {
+	rows, cols := w.Shape()
+	parts := map[string]kernel.Part{}
+	for _, p := range w.(kernel.Packed).Parts() {
+		parts[p.Name] = p
+	}
+	codes, scales := parts["codes"], parts["scales"]
+	groups := len(scales.Data) / 2 / rows
+	scale := array{name: name + ".weight_scale", dtype: scales.Type, shape: []int{rows, groups}, write: whole(scales.Data)}
+	switch s.format {
+	case formatFloat:
+		return []array{{name: name + ".weight", dtype: "F8_E4M3", shape: []int{rows, cols}, write: whole(codes.Data)}, scale}
+	case formatInt:
+		return []array{{name: name + ".weight", dtype: "I8", shape: []int{rows, cols}, write: signedBytes(codes.Data)}, scale}
+	}
+	words := (cols*s.bits + 31) / 32
+	list := []array{
+		{name: name + ".weight_packed", dtype: "I32", shape: []int{rows, words}, write: paddedRows(codes.Data, rows, 4*words)},
+		scale,
+	}
+	if !s.symmetric {
+		words := (rows*s.bits + 31) / 32
+		list = append(list, array{name: name + ".weight_zero_point", dtype: "I32", shape: []int{words, groups}, write: func(w io.Writer) error {
+			_, err := w.Write(packColumns(parts["zeros"].Data, rows, groups, s.bits))
+			return err
+		}})
+	}
+	shape := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(rows)), uint64(cols))
+	return append(list, array{name: name + ".weight_shape", dtype: "I64", shape: []int{2}, write: whole(shape)})
+}
+
+// whole writes data.
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
+// paddedRows writes rows of packed codes, each filled with zeros to so many bytes. A code is the integer
+// plus 2^(bits-1), the least significant bits come first: kernel.Grouped and compressed-tensors agree.
+func paddedRows(data []byte, rows, bytes int) func(io.Writer) error {
+	stride := len(data) / rows
+	if stride == bytes {
+		return whole(data)
+	}
+	return func(w io.Writer) error {
+		row := make([]byte, bytes)
+		for i := range rows {
+			copy(row, data[i*stride:(i+1)*stride])
+			if _, err := w.Write(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// signedBytes writes codes of 8 bits in two's complement.
+func signedBytes(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		buf := make([]byte, 0, chunk)
+		for part := range slices.Chunk(data, chunk) {
+			buf = buf[:0]
+			for _, c := range part {
+				buf = append(buf, c^0x80)
+			}
+			if _, err := w.Write(buf); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// packColumns packs zeros of 4 or 8 bits, which lie in the order of rows and groups, along the rows: row i
+// of group g has bits i·b to i·b+b-1 of the 32-bit words of column g.
+func packColumns(zeros []byte, rows, groups, b int) []byte {
+	out := make([]byte, (rows*b+31)/32*4*groups)
+	for i := range rows {
+		word := out[i*b/32*4*groups:]
+		for g := range groups {
+			at := (i*groups + g) * b
+			z := zeros[at/8] >> (at % 8) & (1<<b - 1)
+			bit := i * b % 32
+			word[4*g+bit/8] |= z << (bit % 8)
+		}
+	}
+	return out
+}

@@ -1,0 +1,156 @@
+package export
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// array is a tensor to be written: its bytes come from write, which is called once.
+type array struct {
+	name  string
+	dtype string // safetensors' name
+	shape []int
+	write func(w io.Writer) error
+}
+
+// dtypeBytes is the size of an element of each type that is written.
+var dtypeBytes = map[string]int64{"F32": 4, "F16": 2, "BF16": 2, "I8": 1, "F8_E4M3": 1, "I32": 4, "I64": 8}
+
+// bytes is the size of the array.
+func (a array) bytes() int64 {
+	n := dtypeBytes[a.dtype]
+	for _, d := range a.shape {
+		n *= int64(d)
+	}
+	return n
+}
+
+// shards cuts arrays, in their order, into files of at most limit bytes, or of one array that is larger.
+func shards(arrays []array, limit int64) [][]array {
+	var out [][]array
+	var size int64
+	for _, a := range arrays {
+		if len(out) == 0 || size+a.bytes() > limit {
+			out, size = append(out, nil), 0
+		}
+		last := len(out) - 1
+		out[last], size = append(out[last], a), size+a.bytes()
+	}
+	return out
+}
+
+// writeWeights writes arrays to dir as model.safetensors or, where they are more than limit bytes, as
+// model-00001-of-0000N.safetensors with an index. done is told the bytes of each array that is written; an error of
+// it ends the writing.
+func writeWeights(dir string, arrays []array, limit int64, done func(int64) error) error {
+	parts := shards(arrays, limit)
+	index := struct {
+		Metadata struct {
+			Total int64 `json:"total_size"`
+		} `json:"metadata"`
+		Map map[string]string `json:"weight_map"`
+	}{Map: map[string]string{}}
+	for i, part := range parts {
+		name := "model.safetensors"
+		if len(parts) > 1 {
+			name = fmt.Sprintf("model-%05d-of-%05d.safetensors", i+1, len(parts))
+		}
+		for _, a := range part {
+			index.Metadata.Total += a.bytes()
+			index.Map[a.name] = name
+		}
+		if err := writeSafetensors(filepath.Join(dir, name), part, done); err != nil {
+			return err
+		}
+	}
+	if len(parts) == 1 {
+		return nil
+	}
+	data, err := json.MarshalIndent(index, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(data, '\n'), 0o644)
+}
+
+// safetensorsHeader is the start of a file: the length of a JSON object and the object, padded so that the
+// arrays after it are aligned to 8 bytes.
+//
+// https://huggingface.co/docs/safetensors
+func safetensorsHeader(arrays []array) ([]byte, error) {
+	header := []byte(`{"__metadata__":{"format":"pt"}`)
+	at := int64(0)
+	for _, a := range arrays {
+		name, err := json.Marshal(a.name)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := json.Marshal(struct {
+			Type    string   `json:"dtype"`
+			Shape   []int    `json:"shape"`
+			Offsets [2]int64 `json:"data_offsets"`
+		}{a.dtype, a.shape, [2]int64{at, at + a.bytes()}})
+		if err != nil {
+			return nil, err
+		}
+		header = append(header, ',')
+		header = append(append(append(header, name...), ':'), entry...)
+		at += a.bytes()
+	}
+	header = append(header, '}')
+	for len(header)%8 != 0 {
+		header = append(header, ' ')
+	}
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), nil
+}
+
+// writeSafetensors writes one file.
+func writeSafetensors(path string, arrays []array, done func(int64) error) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+	}()
+	w := &counter{w: bufio.NewWriterSize(f, 1<<20)}
+	header, err := safetensorsHeader(arrays)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(header); err != nil {
+		return err
+	}
+	for _, a := range arrays {
+		from := w.n
+		if err := a.write(w); err != nil {
+			return err
+		}
+		if n := w.n - from; n != a.bytes() {
+			return fmt.Errorf("tensor %s of type %s and shape %v came to %d bytes", a.name, a.dtype, a.shape, n)
+		}
+		if err := done(a.bytes()); err != nil {
+			return err
+		}
+	}
+	return w.w.Flush()
+}
+
+// counter counts what is written.
+type counter struct {
+	w *bufio.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
