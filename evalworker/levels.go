@@ -38,6 +38,7 @@ type Level struct {
 // ParseLevel reads a level name: dense, drop, or what packages prune and quant know.
 func ParseLevel(name string) (Level, error) {
 	method, _, _ := strings.Cut(name, "-")
+	_, ggml := kernel.ParseGGMLType(name)
 	var spec interface {
 		builder
 		fmt.Stringer
@@ -50,10 +51,10 @@ func ParseLevel(name string) (Level, error) {
 		return Level{}, fmt.Errorf("level %q: levels joined by + are not supported", name)
 	case method == string(prune.Magnitude) || method == string(prune.SparseGPT):
 		spec, err = prune.Parse(name)
-	case method == string(quant.RTN) || method == string(quant.GPTQ):
+	case ggml || method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix):
 		spec, err = quant.Parse(name)
 	default:
-		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, or one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64", name)
+		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, or one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, q4_K, imatrix-q4_K", name)
 	}
 	if err != nil {
 		return Level{}, err

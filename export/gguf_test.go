@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -92,6 +93,41 @@ func ggufSame(t *testing.T, got, source *engine.Checkpoint, cand engine.Candidat
 	}
 	if ids := tokenizer.Encode([]byte("a few words")); len(ids) != 11 {
 		t.Errorf("tokens %v", ids)
+	}
+}
+
+// TestTokenizers holds that a tokenizer of a folder is the same in the file that is made of it.
+func TestTokenizers(t *testing.T) {
+	for _, name := range []string{"gpt2", "llama3", "qwen2", "smollm", "tekken", "spm"} {
+		tokenizer := ggufRead(t, filepath.Join("..", "engine", "testdata", "tokenizers", name+".json"))
+		f := family{"model_type": "llama", "vocab_size": 2000, "tie_word_embeddings": true}
+		dir := ggufFolder(t, f, tokenizer)
+		settings := `{"chat_template": "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}", "add_bos_token": true}`
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		source := ggufOpen(t, dir)
+		path, _ := ggufWrite(t, source, nil, GGUFOptions{})
+		got := ggufOpen(t, path)
+		v, err := got.Vocabulary()
+		want, err2 := source.Vocabulary()
+		if err != nil || err2 != nil {
+			t.Errorf("%s: %v, %v", name, err, err2)
+			continue
+		}
+		if !reflect.DeepEqual(v, want) || v.ChatTemplate == "" || len(v.Tokens) != 2000 {
+			t.Errorf("%s: a vocabulary of %d tokens, template %q, of %d, template %q", name, len(v.Tokens), v.ChatTemplate, len(want.Tokens), want.ChatTemplate)
+		}
+		a, err := got.Tokenizer()
+		b, err2 := source.Tokenizer()
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		for _, text := range []string{"it's 1234  words\n\n", " naïve Å 😀 数据模型 candidate", "<|im_start|>user<s>x</s>"} {
+			if x, y := a.Encode([]byte(text)), b.Encode([]byte(text)); !slices.Equal(x, y) {
+				t.Errorf("%s: %q gives %v, want %v", name, text, x, y)
+			}
+		}
 	}
 }
 

@@ -37,8 +37,14 @@ func families() map[string]family {
 	}
 }
 
-// ggufTiny writes a random model of a family in bfloat16 and opens it.
+// ggufTiny opens a random model of a family whose tokens are the bytes.
 func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
+	t.Helper()
+	return ggufOpen(t, ggufFolder(t, f, byteTokenizer(t)))
+}
+
+// ggufFolder writes a random model of a family in bfloat16.
+func ggufFolder(t testing.TB, f family, tokenizer []byte) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -52,9 +58,10 @@ func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
 	for k, v := range f {
 		config[k] = v
 	}
-	shapes := map[string][]int{"model.embed_tokens.weight": {tinyVocab, tinyHidden}, "model.norm.weight": {tinyHidden}}
+	vocab := config["vocab_size"].(int)
+	shapes := map[string][]int{"model.embed_tokens.weight": {vocab, tinyHidden}, "model.norm.weight": {tinyHidden}}
 	if config["tie_word_embeddings"] != true {
-		shapes["lm_head.weight"] = []int{tinyVocab, tinyHidden}
+		shapes["lm_head.weight"] = []int{vocab, tinyHidden}
 	}
 	q, kv := tinyHeads*tinyDim, tinyKV*tinyDim
 	for l := range tinyLayers {
@@ -99,13 +106,13 @@ func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
 	head := marshal(t, header)
 	weights := append(binary.LittleEndian.AppendUint64(nil, uint64(len(head))), head...)
 	for name, content := range map[string][]byte{
-		"model.safetensors": append(weights, data...), "config.json": marshal(t, config), "tokenizer.json": byteTokenizer(t),
+		"model.safetensors": append(weights, data...), "config.json": marshal(t, config), "tokenizer.json": tokenizer,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return ggufOpen(t, dir)
+	return dir
 }
 
 func marshal(t testing.TB, v any) []byte {
