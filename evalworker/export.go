@@ -54,6 +54,7 @@ type ExportResult struct {
 	Card        string   `json:"card"` // path of the model card
 	TensorTypes string   `json:"tensor_types,omitempty"`
 	Rounded     []string `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
+	Notes       []string `json:"notes,omitempty"`   // what a user is to know, a line each
 }
 
 // NLLCheck compares an export, as this program reads it back, with the candidate that was evaluated.
@@ -81,6 +82,7 @@ type exported struct {
 	units   []export.CardUnit
 	tensors []export.Tensor
 	rounded []string
+	notes   []string
 }
 
 // Export writes a candidate as a model that runtimes load, reads it back and compares its NLL with the candidate's. What does not pass is
@@ -117,7 +119,7 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	if err != nil {
 		return out, err
 	}
-	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded}
+	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
 	return out, in.place(path, x.card(in, made, check), made)
 }
 
@@ -136,7 +138,7 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
 		}
-		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded}, nil
+		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
 	case FormatHuggingFace:
 		return exported{}, jobErrorf("--format hf: this build writes no Hugging Face folders, only gguf")
 	}

@@ -167,16 +167,13 @@ func (f Front) Find(id string) (Compressed, error) {
 func (x *subject) card(in ExportInput, made exported, check NLLCheck) export.Card {
 	c := export.Card{
 		Title: filepath.Base(in.Out), Format: made.format, Bytes: made.bytes, Base: x.slot.key.ref, Digest: x.slot.checkpoint.digest, Command: in.Command,
-		Text: x.text.name, TextDigest: x.text.digest, SeqLen: x.seqLen, Units: made.units,
+		Text: x.text.name, TextDigest: x.text.digest, SeqLen: x.seqLen, Units: made.units, Notes: made.notes,
 		Check: fmt.Sprintf("NLL %v where the evaluated candidate has %v, nats a token over %d tokens (%s numerics)", check.Exported, check.Evaluated, check.Tokens, check.Numerics),
 	}
 	for _, unit := range SubBlocks(x.slot.model.Config()) {
 		if x.levels[unit] == LevelDrop {
 			c.Dropped = append(c.Dropped, unit)
 		}
-	}
-	if len(made.rounded) > 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("%d tensors are rounded to 16 bits: the format has no type that stores their level.", len(made.rounded)))
 	}
 	if x.run == nil {
 		return c

@@ -32,8 +32,12 @@ func TestMixtures(t *testing.T) {
 				path, res := ggufWrite(t, source, cand, GGUFOptions{Name: "tiny"})
 				got := ggufOpen(t, path)
 				ggufSame(t, got, source, cand)
+				ggufKeep(t, source, path, ggufNLL(t, source, cand))
 				if len(res.Rounded) > 0 {
 					t.Errorf("rounded: %v", res.Rounded)
+				}
+				if windowed := strings.Contains(strings.Join(res.Notes, ""), "window of 9"); windowed != (name == "mistral") {
+					t.Errorf("notes: %q", res.Notes)
 				}
 				again, _ := ggufWrite(t, got, nil, GGUFOptions{})
 				if !bytes.Equal(ggufRead(t, again), ggufRead(t, path)) {
@@ -162,6 +166,7 @@ func TestDrops(t *testing.T) {
 				t.Errorf("architecture %s, %d layers", res.Architecture, got.Config().Layers)
 			}
 			want := ggufNLL(t, source, cand)
+			ggufKeep(t, source, path, want)
 			if x := ggufNLL(t, got, nil); x != want {
 				t.Errorf("NLL %v, the candidate's is %v", x, want)
 			}

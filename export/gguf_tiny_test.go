@@ -196,6 +196,45 @@ func ggufMixture(t testing.TB, rng *rand.Rand, c engine.Config) engine.Candidate
 	return cand
 }
 
+// ggufWindows are some windows of tokens.
+func ggufWindows() [][]int32 {
+	rng := rand.New(rand.NewPCG(8, 8))
+	windows := make([][]int32, 2)
+	for i := range windows {
+		for range 40 {
+			windows[i] = append(windows[i], int32(rng.IntN(tinyVocab)))
+		}
+	}
+	return windows
+}
+
+// ggufKept is a folder in which files are kept for other programs to read, see bench/peers/check_gguf.py; empty: they are not.
+var ggufKept = os.Getenv("PARETOPRESS_GGUF_OUT")
+
+// ggufPath is where a file of a test is written. The last part of its name tells files of a test apart.
+func ggufPath(t testing.TB) string {
+	if ggufKept == "" {
+		return filepath.Join(t.TempDir(), "out.gguf")
+	}
+	name := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	for i := 0; ; i++ {
+		path := filepath.Join(ggufKept, fmt.Sprintf("%s-%d.gguf", name, i))
+		if _, err := os.Stat(path); err != nil {
+			return path
+		}
+	}
+}
+
+// ggufKeep says beside a file what it scores, for who keeps it: not where llama.cpp computes without the window.
+func ggufKeep(t testing.TB, source *engine.Checkpoint, path string, nll float64) {
+	if ggufKept == "" || source.Config().SlidingWindow > 0 {
+		return
+	}
+	if err := os.WriteFile(path+".json", marshal(t, map[string]any{"windows": ggufWindows(), "nll": nll}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ggufNLL is the sum over some windows.
 func ggufNLL(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) float64 {
 	t.Helper()
@@ -204,14 +243,7 @@ func ggufNLL(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) float64
 		t.Fatal(err)
 	}
 	defer m.Close()
-	rng := rand.New(rand.NewPCG(8, 8))
-	windows := make([][]int32, 2)
-	for i := range windows {
-		for range 40 {
-			windows[i] = append(windows[i], int32(rng.IntN(tinyVocab)))
-		}
-	}
-	outcomes, err := m.Score(context.Background(), windows, nil, []engine.Candidate{cand}, nil)
+	outcomes, err := m.Score(context.Background(), ggufWindows(), nil, []engine.Candidate{cand}, nil)
 	if err == nil {
 		err = outcomes[0].Err
 	}
@@ -236,7 +268,7 @@ func ggufDecoded(w engine.Weights) []float32 {
 // ggufWrite exports a candidate into a fresh folder and returns the path.
 func ggufWrite(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptions) (string, GGUFResult) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "out.gguf")
+	path := ggufPath(t)
 	res, err := GGUF(path, ck, cand, o)
 	if err != nil {
 		t.Fatal(err)

@@ -119,8 +119,8 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 	c := res.NLLCheck
 	fmt.Fprintf(s.Stdout, "path    %s\nsize    %s, %d bytes\ncheck   NLL %.6f, the candidate's %.6f, nats a token over %d tokens\ncard    %s\n",
 		res.Path, megabytes(res.Bytes), res.Bytes, c.Exported, c.Evaluated, c.Tokens, res.Card)
-	if len(res.Rounded) > 0 {
-		fmt.Fprintf(s.Stdout, "note    %d tensors are rounded to 16 bits, as the format cannot store their level\n", len(res.Rounded))
+	for _, note := range res.Notes {
+		fmt.Fprintf(s.Stdout, "note    %s\n", note)
 	}
 	return nil
 }
