@@ -14,6 +14,7 @@ import (
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/export"
 	"github.com/paretopress/paretopress/internal/durable"
+	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -68,6 +69,12 @@ type NLLCheck struct {
 	Numerics  string  `json:"numerics"`
 }
 
+// Units beside the linear modules.
+const (
+	embeddingUnit = "model.embed_tokens"
+	headUnit      = "lm_head"
+)
+
 // How far an export may be from the candidate: nothing but the order of sums where weights are stored as they were evaluated, the
 // rounding to 16 bits where these are not enough for them.
 const (
@@ -97,6 +104,9 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 		return out, err
 	}
 	defer x.close()
+	if err := in.check(x); err != nil {
+		return out, err
+	}
 	score, err := w.scoreAll(ctx, x.slot, x.windows, x.levels, x.bank, false, noted(report, "evaluate"))
 	if err != nil {
 		return out, err
@@ -128,13 +138,12 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 	ck := x.slot.checkpoint.Checkpoint
 	switch in.Format {
 	case FormatGGUF:
-		res, err := export.GGUF(path, ck, cand, export.GGUFOptions{
-			Dense: in.Dense, Simulated: in.Simulated, Name: strings.TrimSuffix(filepath.Base(in.Out), ".gguf"),
-			Progress: func(done, total int64) error {
-				report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
-				return ctx.Err()
-			},
-		})
+		o := in.gguf()
+		o.Progress = func(done, total int64) error {
+			report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
+			return ctx.Err()
+		}
+		res, err := export.GGUF(path, ck, cand, o)
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
 		}
@@ -143,6 +152,54 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		return exported{}, jobErrorf("--format hf: this build writes no Hugging Face folders, only gguf")
 	}
 	return exported{}, jobErrorf("--format %q is neither gguf nor hf", in.Format)
+}
+
+// gguf are the options of a GGUF file.
+func (in ExportInput) gguf() export.GGUFOptions {
+	return export.GGUFOptions{Dense: in.Dense, Simulated: in.Simulated, Name: strings.TrimSuffix(filepath.Base(in.Out), ".gguf")}
+}
+
+// check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made.
+func (in ExportInput) check(x *subject) error {
+	if in.Format != FormatGGUF {
+		return nil
+	}
+	// Levels that no type stores have but their size here, and the others are not asked for.
+	others, types := engine.Candidate{}, map[string]kernel.GGMLType{}
+	for unit, name := range x.levels {
+		l, err := ParseLevel(name)
+		if err != nil {
+			return mark(ErrJob, err)
+		}
+		if t, ok := l.ggml(); ok {
+			types[unit] = t
+		} else if !l.drop() {
+			others[unit] = engine.Level{Name: name, Weights: x.sized(unit, l)}
+		} else {
+			others[unit] = engine.Level{Name: name}
+		}
+	}
+	o := in.gguf()
+	head, ok := x.levels[headUnit]
+	o.Untied = ok && head != x.levels[embeddingUnit]
+	sizes, err := export.GGUFBytes(x.slot.checkpoint.Checkpoint, others, o)
+	if err != nil {
+		return mark(ErrJob, err)
+	}
+	size := sizes.Fixed
+	for _, unit := range sizes.Units() {
+		n := sizes.Given(unit)
+		if t, ok := types[unit]; ok {
+			if n, err = sizes.Unit(unit, t); err != nil {
+				return mark(ErrJob, err)
+			}
+		}
+		size += n
+	}
+	if err := durable.Room(in.Out, size); err != nil {
+		return fmt.Errorf("evalworker: --out: %w", err)
+	}
+	return nil
 }
 
 // readBack loads what was written as any model is loaded, and compares it with the candidate.

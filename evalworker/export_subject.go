@@ -163,6 +163,27 @@ func (f Front) Find(id string) (Compressed, error) {
 	return Compressed{}, fmt.Errorf("evalworker: %d points of the front have ids that begin with %q", len(all), id)
 }
 
+// sized is a level of a unit of which only the size is known.
+type sized struct {
+	rows, cols int
+	bytes      int64
+}
+
+func (s sized) Shape() (rows, cols int)          { return s.rows, s.cols }
+func (s sized) Bytes() int64                     { return s.bytes }
+func (s sized) DecodeRows(_, _ int, _ []float32) { panic("evalworker: weights that are not there") }
+
+// sized is a level of a linear module without its weights.
+func (x *subject) sized(unit string, l Level) sized {
+	for _, m := range x.slot.model.Config().Modules() {
+		if m.Name == unit {
+			return sized{m.Rows, m.Cols, l.Bytes(m.Rows, m.Cols)}
+		}
+	}
+	c := x.slot.model.Config() // the embedding or the head
+	return sized{c.Vocab, c.Hidden, l.Bytes(c.Vocab, c.Hidden)}
+}
+
 // card is the model card of an export.
 func (x *subject) card(in ExportInput, made exported, check NLLCheck) export.Card {
 	c := export.Card{

@@ -149,3 +149,58 @@ func TestFind(t *testing.T) {
 		t.Error("an empty front has a best point")
 	}
 }
+
+// TestExportSmolLM2 writes a mixture of a real model, whose other tensors and metadata stay as they are.
+func TestExportSmolLM2(t *testing.T) {
+	model := os.Getenv("PARETOPRESS_SMOLLM2")
+	if model == "" {
+		t.Skip("PARETOPRESS_SMOLLM2 does not name the .gguf file")
+	}
+	dir := os.Getenv("PARETOPRESS_GGUF_OUT") // see export's tests
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	config := filepath.Join(t.TempDir(), "c.txt")
+	writeFile(t, config, []byte("model.layers.0.mlp.up_proj: q8_0\nmodel.layers.1.mlp.down_proj: q3_K\nmodel.layers.2.self_attn.q_proj: iq4_nl\n"+
+		"model.layers.3.self_attn: drop\nmodel.layers.0.self_attn: drop\nmodel.layers.29.mlp: drop\nmodel.layers.20.self_attn: drop\nmodel.layers.20.mlp: drop\n"))
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	in := ExportInput{Model: model, Config: config, Format: FormatGGUF, Out: filepath.Join(dir, "smollm2.gguf"), SeqLen: 64, MaxWindows: 1}
+	res, err := w.Export(context.Background(), in, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.NLLCheck.Relative > 1e-9 || res.Bytes > 100e6 {
+		t.Errorf("%+v", res)
+	}
+	got, err := engine.Open(in.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	base, err := engine.Open(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	have := map[string]string{}
+	for _, k := range got.Metadata() {
+		have[k.Key] = string(k.Value)
+	}
+	for _, k := range base.Metadata() {
+		key, own := strings.CutPrefix(k.Key, "llama.")
+		if own {
+			key = "deci." + key
+		}
+		switch key {
+		case "general.architecture", "general.file_type", "deci.block_count", "deci.attention.head_count", "deci.attention.head_count_kv", "deci.feed_forward_length":
+			continue
+		}
+		if !own {
+			key = k.Key
+		}
+		if have[key] != string(k.Value) {
+			t.Errorf("%s is not what it was", k.Key)
+		}
+	}
+}

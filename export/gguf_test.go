@@ -209,29 +209,35 @@ func TestSizes(t *testing.T) {
 				if round == 3 && ck.Config().TieEmbeddings {
 					o.Untied = true
 				}
-				sizes, err := GGUFBytes(ck, cand, o)
+				drops := engine.Candidate{}
+				for unit, l := range cand {
+					if l.Weights == nil {
+						drops[unit] = l
+					}
+				}
+				// By the types, for a search; and as it is.
+				sizes, err := GGUFBytes(ck, drops, o)
 				if err != nil {
 					t.Fatal(err)
 				}
-				sum := sizes.Fixed
-				units := []string{embeddingUnit, headUnit}
-				for _, m := range ck.Config().Modules() {
-					units = append(units, m.Name)
+				same, err := GGUFBytes(ck, cand, o)
+				if err != nil {
+					t.Fatal(err)
 				}
-				for _, unit := range units {
-					l, ok := cand[unit]
-					g, blocks := l.Weights.(*kernel.GGML)
-					n := sizes.Dense(unit)
-					if ok && blocks && n > 0 { // 0: its sub-block is not there
+				sum, given := sizes.Fixed, same.Fixed
+				for _, unit := range sizes.Units() {
+					n := sizes.Given(unit)
+					if g, ok := cand[unit].Weights.(*kernel.GGML); ok {
 						if n, err = sizes.Unit(unit, g.Type()); err != nil {
 							t.Fatal(err)
 						}
 					}
 					sum += n
+					given += same.Given(unit)
 				}
 				_, res := ggufWrite(t, ck, cand, o)
-				if sum != res.Bytes {
-					t.Errorf("%s, mixture %d: fixed part and units are %d bytes, the file %d", name, round, sum, res.Bytes)
+				if sum != res.Bytes || given != res.Bytes {
+					t.Errorf("%s, mixture %d: fixed part and units are %d bytes, and %d as given; the file has %d", name, round, sum, given, res.Bytes)
 				}
 			}
 		}
