@@ -199,9 +199,9 @@ func ggufMixture(t testing.TB, rng *rand.Rand, c engine.Config) engine.Candidate
 // ggufWindows are some windows of tokens.
 func ggufWindows() [][]int32 {
 	rng := rand.New(rand.NewPCG(8, 8))
-	windows := make([][]int32, 2)
+	windows := make([][]int32, 8) // many short ones: what is wrong shows in each, while rounding evens out
 	for i := range windows {
-		for range 40 {
+		for range 12 {
 			windows[i] = append(windows[i], int32(rng.IntN(tinyVocab)))
 		}
 	}
@@ -226,17 +226,28 @@ func ggufPath(t testing.TB) string {
 }
 
 // ggufKeep says beside a file what it scores, for who keeps it: not where llama.cpp computes without the window.
-func ggufKeep(t testing.TB, source *engine.Checkpoint, path string, nll float64) {
+func ggufKeep(t testing.TB, source *engine.Checkpoint, path string, cand engine.Candidate) {
 	if ggufKept == "" || source.Config().SlidingWindow > 0 {
 		return
 	}
-	if err := os.WriteFile(path+".json", marshal(t, map[string]any{"windows": ggufWindows(), "nll": nll}), 0o644); err != nil {
+	content := marshal(t, map[string]any{"windows": ggufWindows(), "nll": ggufScores(t, source, cand)})
+	if err := os.WriteFile(path+".json", content, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // ggufNLL is the sum over some windows.
 func ggufNLL(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) float64 {
+	t.Helper()
+	var sum float64
+	for _, x := range ggufScores(t, ck, cand) {
+		sum += x
+	}
+	return sum
+}
+
+// ggufScores are the NLLs of some windows.
+func ggufScores(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) []float64 {
 	t.Helper()
 	m, err := engine.Load(ck, engine.Options{Threads: 1})
 	if err != nil {
@@ -250,11 +261,11 @@ func ggufNLL(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) float64
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sum float64
+	var scores []float64
 	for _, w := range outcomes[0].Windows {
-		sum += w.NLL
+		scores = append(scores, w.NLL)
 	}
-	return sum
+	return scores
 }
 
 // ggufDecoded are all weights of a tensor.
