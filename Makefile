@@ -53,6 +53,11 @@ golden: peers ## the scores of SmolLM2 in engine/testdata, anew by transformers 
 	.venv/bin/python bench/peers/golden_scores.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
 		--drop model.layers.4.self_attn model.layers.10.mlp model.layers.21.self_attn --out engine/testdata/smollm2_scores.json
 
+check-gguf: peers ## files of package export, read by the gguf package (LLAMA=--llama: and by llama-cpp-python, if it is installed in .venv)
+	rm -rf .venv/gguf && mkdir .venv/gguf
+	PARETOPRESS_GGUF_OUT="$(CURDIR)/.venv/gguf" $(GO) test -count=1 ./export -run 'TestMixtures|TestDrops|TestTokenizers'
+	.venv/bin/python bench/peers/check_gguf.py $(LLAMA) .venv/gguf/*.gguf
+
 speed: peers ## the forward pass beside PyTorch's, in alternating rounds (PARETOPRESS_SMOLLM2 names the .gguf file)
 	$(GO) test -c -o .venv/engine.test ./engine
 	.venv/bin/python bench/peers/time_forward.py --model "$(PARETOPRESS_SMOLLM2)" --engine .venv/engine.test
@@ -69,4 +74,4 @@ speed-search: peers ## a search's candidates beside EvoPress's own loop (EVOPRES
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race arm64 lint workflowcheck generate histories fuzz bench peers golden speed speed-matmul speed-search ci
+.PHONY: help build test race arm64 lint workflowcheck generate histories fuzz bench peers golden check-gguf speed speed-matmul speed-search ci

@@ -23,7 +23,12 @@ type Assignment struct {
 func SubBlocks(c engine.Config) []string {
 	var names []string
 	for i := range c.Layers {
-		names = append(names, attention(i), mlp(i))
+		if c.Has(i, 0) {
+			names = append(names, attention(i))
+		}
+		if c.Has(i, 1) {
+			names = append(names, mlp(i))
+		}
 	}
 	return names
 }
@@ -136,11 +141,13 @@ func (p *configParser) dropLine(text string) error {
 		return fmt.Errorf("%q, want module: level, or none, attn, mlp or attn+mlp in a drop file", text)
 	}
 	block := p.dropLines
-	p.dropLines++
-	if strings.HasPrefix(text, "attn") {
+	if p.dropLines++; block >= p.config.Layers {
+		return nil // too many lines are reported at the end
+	}
+	if strings.HasPrefix(text, "attn") && p.config.Has(block, 0) {
 		p.out = append(p.out, Assignment{attention(block), LevelDrop})
 	}
-	if strings.HasSuffix(text, "mlp") {
+	if strings.HasSuffix(text, "mlp") && p.config.Has(block, 1) {
 		p.out = append(p.out, Assignment{mlp(block), LevelDrop})
 	}
 	return nil

@@ -107,6 +107,15 @@ func (l Level) bits() (int, bool) {
 	return layout.Bits, ok
 }
 
+// ggml is the type of a level that is stored in blocks of ggml's.
+func (l Level) ggml() (kernel.GGMLType, bool) {
+	spec, ok := l.spec.(quant.Spec)
+	if !ok {
+		return 0, false
+	}
+	return spec.GGML()
+}
+
 // build makes the level of a module's weights; f is nil for a level that needs no calibration.
 func (l Level) build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, error) {
 	p, err := l.spec.Build(w, rows, cols, f)

@@ -60,13 +60,10 @@ func (w *Workbench) Single(ctx context.Context, in SingleInput, report Reporter)
 	levels := map[string]string{}
 	var b *bank.Bank
 	if in.Bank != "" {
-		if b, err = bank.Open(in.Bank); err != nil {
+		if b, err = openBankOf(in.Bank, s); err != nil {
 			return out, err
 		}
 		defer b.Close() // it was only read
-		if err := b.Match(s.checkpoint.digest); err != nil {
-			return out, fmt.Errorf("evalworker: --bank %s: %w", in.Bank, err)
-		}
 	}
 	if in.Config != "" {
 		if levels, err = readConfig(in.Config, s.model.Config(), b); err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/export"
@@ -224,9 +225,13 @@ func dropUnits(s *search.Space, c engine.Config) {
 		}
 		params[sub] += int64(m.Rows) * int64(m.Cols)
 	}
-	for i, name := range SubBlocks(c) {
+	for _, name := range SubBlocks(c) {
+		group := "attn"
+		if strings.HasSuffix(name, ".mlp") {
+			group = "mlp"
+		}
 		s.Units = append(s.Units, search.Unit{
-			Name: name, Group: [2]string{"attn", "mlp"}[i%2], Params: params[name],
+			Name: name, Group: group, Params: params[name],
 			Levels: []search.Level{{Name: LevelDense, Bytes: denseBytes * params[name]}, {Name: LevelDrop, Cost: 1}},
 		})
 	}

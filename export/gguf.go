@@ -34,6 +34,7 @@ type GGUFResult struct {
 	Architecture string   // llama.cpp's name
 	Tensors      []Tensor // in the order of the file
 	Rounded      []string // units whose weights are not what they were, as they did not fit 16 bits
+	Notes        []string // what a user of the file is to know, a line each
 }
 
 // Tensor is a tensor of a file.
@@ -82,7 +83,19 @@ func GGUF(path string, ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptio
 	for _, t := range f.tensors {
 		res.Tensors = append(res.Tensors, Tensor{Name: t.name, Unit: t.unit, Level: t.level, Type: typeName(t.kind), Shape: t.shape, Bytes: t.bytes()})
 	}
+	res.Notes = f.notes(len(res.Rounded))
 	return res, nil
+}
+
+// notes say where the file is not what the candidate was.
+func (f *file) notes(rounded int) (notes []string) {
+	if rounded > 0 {
+		notes = append(notes, fmt.Sprintf("%d tensors are rounded to 16 bits: the format has no type that stores their level.", rounded))
+	}
+	if n := f.config.SlidingWindow; n > 0 {
+		notes = append(notes, fmt.Sprintf("Attention has a window of %d positions, which architecture %s of llama.cpp does not know: beyond it results differ.", n, f.arch))
+	}
+	return notes
 }
 
 // Vacant returns an error unless nothing is at path.

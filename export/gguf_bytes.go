@@ -2,6 +2,8 @@ package export
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/kernel"
@@ -17,19 +19,14 @@ type GGUFSizes struct {
 // unitSize is what is known of a unit.
 type unitSize struct {
 	rows, cols int
-	dense      int64
+	bytes      int64
 }
 
-// GGUFBytes is what files of a model with some sub-blocks dropped take. What else the candidate names has no influence, and no
-// weights are read. A tied head is a unit only with o.Untied.
+// GGUFBytes is what files of a model take in which a candidate's sub-blocks are dropped. It fails as [GGUF] does where that refuses
+// the candidate; weights are not read, and the sizes are those of any mixture of types. A tied head is a unit only with
+// o.Untied, or where the candidate gives it a level of its own.
 func GGUFBytes(ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptions) (GGUFSizes, error) {
-	drops := engine.Candidate{}
-	for unit, level := range cand {
-		if level.Weights == nil {
-			drops[unit] = level
-		}
-	}
-	f, err := plan(ck, drops, o)
+	f, err := plan(ck, cand, o)
 	if err != nil {
 		return GGUFSizes{}, err
 	}
@@ -40,7 +37,7 @@ func GGUFBytes(ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptions) (GGU
 			continue
 		}
 		rows, cols := t.matrix()
-		s.units[t.unit] = unitSize{rows: rows, cols: cols, dense: padded(t.bytes())}
+		s.units[t.unit] = unitSize{rows: rows, cols: cols, bytes: padded(t.bytes())}
 	}
 	return s, nil
 }
@@ -58,6 +55,10 @@ func (s GGUFSizes) Unit(unit string, t kernel.GGMLType) (int64, error) {
 	return padded(typeBytes(t, u.rows, u.cols)), nil
 }
 
-// Dense is what a unit takes that the candidate does not name, padding included: as a GGUF file has it, or in 16 bits. It
-// is 0 for one that is not in the file.
-func (s GGUFSizes) Dense(unit string) int64 { return s.units[unit].dense }
+// Given is what a unit takes at the level of the candidate that the sizes are of, padding included: where it is not named, as
+// a GGUF file has it, or in 16 bits. It is 0 for one that is not in the file.
+func (s GGUFSizes) Given(unit string) int64 { return s.units[unit].bytes }
+
+// Units lists what is in the file, sorted: the linear modules that are not dropped, model.embed_tokens, and lm_head unless it
+// is tied.
+func (s GGUFSizes) Units() []string { return slices.Sorted(maps.Keys(s.units)) }

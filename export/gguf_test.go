@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,8 +32,12 @@ func TestMixtures(t *testing.T) {
 				path, res := ggufWrite(t, source, cand, GGUFOptions{Name: "tiny"})
 				got := ggufOpen(t, path)
 				ggufSame(t, got, source, cand)
+				ggufKeep(t, source, path, cand)
 				if len(res.Rounded) > 0 {
 					t.Errorf("rounded: %v", res.Rounded)
+				}
+				if windowed := strings.Contains(strings.Join(res.Notes, ""), "window of 9"); windowed != (name == "mistral") {
+					t.Errorf("notes: %q", res.Notes)
 				}
 				again, _ := ggufWrite(t, got, nil, GGUFOptions{})
 				if !bytes.Equal(ggufRead(t, again), ggufRead(t, path)) {
@@ -95,6 +100,41 @@ func ggufSame(t *testing.T, got, source *engine.Checkpoint, cand engine.Candidat
 	}
 }
 
+// TestTokenizers holds that a tokenizer of a folder is the same in the file that is made of it.
+func TestTokenizers(t *testing.T) {
+	for _, name := range []string{"gpt2", "llama3", "qwen2", "smollm", "tekken", "spm"} {
+		tokenizer := ggufRead(t, filepath.Join("..", "engine", "testdata", "tokenizers", name+".json"))
+		f := family{"model_type": "llama", "vocab_size": 2000, "tie_word_embeddings": true}
+		dir := ggufFolder(t, f, tokenizer)
+		settings := `{"chat_template": "{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}", "add_bos_token": true}`
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(settings), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		source := ggufOpen(t, dir)
+		path, _ := ggufWrite(t, source, nil, GGUFOptions{})
+		got := ggufOpen(t, path)
+		v, err := got.Vocabulary()
+		want, err2 := source.Vocabulary()
+		if err != nil || err2 != nil {
+			t.Errorf("%s: %v, %v", name, err, err2)
+			continue
+		}
+		if !reflect.DeepEqual(v, want) || v.ChatTemplate == "" || len(v.Tokens) != 2000 {
+			t.Errorf("%s: a vocabulary of %d tokens, template %q, of %d, template %q", name, len(v.Tokens), v.ChatTemplate, len(want.Tokens), want.ChatTemplate)
+		}
+		a, err := got.Tokenizer()
+		b, err2 := source.Tokenizer()
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		for _, text := range []string{"it's 1234  words\n\n", " naïve Å 😀 数据模型 candidate", "<|im_start|>user<s>x</s>"} {
+			if x, y := a.Encode([]byte(text)), b.Encode([]byte(text)); !slices.Equal(x, y) {
+				t.Errorf("%s: %q gives %v, want %v", name, text, x, y)
+			}
+		}
+	}
+}
+
 // TestDrops leaves out whole blocks and single sub-blocks, the first and the last among them.
 func TestDrops(t *testing.T) {
 	for _, c := range []struct {
@@ -110,7 +150,7 @@ func TestDrops(t *testing.T) {
 		{"first attention", "llama3", []string{"0.self_attn"}, "deci", 4},
 		{"MLPs", "linear", []string{"0.mlp", "3.mlp"}, "deci", 4},
 		{"last attention", "tied", []string{"3.self_attn"}, "deci", 4},
-		{"mixed", "mistral", []string{"0.self_attn", "0.mlp", "1.self_attn", "2.mlp"}, "deci", 3},
+		{"mixed", "llama", []string{"0.self_attn", "0.mlp", "1.self_attn", "2.mlp"}, "deci", 3},
 		{"qwen2", "qwen2", []string{"0.self_attn", "2.mlp", "3.self_attn"}, "deci", 4},
 		{"by a module", "llama", []string{"1.mlp.up_proj", "2.self_attn.o_proj"}, "deci", 4},
 	} {
@@ -126,6 +166,7 @@ func TestDrops(t *testing.T) {
 				t.Errorf("architecture %s, %d layers", res.Architecture, got.Config().Layers)
 			}
 			want := ggufNLL(t, source, cand)
+			ggufKeep(t, source, path, cand)
 			if x := ggufNLL(t, got, nil); x != want {
 				t.Errorf("NLL %v, the candidate's is %v", x, want)
 			}
@@ -168,29 +209,35 @@ func TestSizes(t *testing.T) {
 				if round == 3 && ck.Config().TieEmbeddings {
 					o.Untied = true
 				}
-				sizes, err := GGUFBytes(ck, cand, o)
+				drops := engine.Candidate{}
+				for unit, l := range cand {
+					if l.Weights == nil {
+						drops[unit] = l
+					}
+				}
+				// By the types, for a search; and as it is.
+				sizes, err := GGUFBytes(ck, drops, o)
 				if err != nil {
 					t.Fatal(err)
 				}
-				sum := sizes.Fixed
-				units := []string{embeddingUnit, headUnit}
-				for _, m := range ck.Config().Modules() {
-					units = append(units, m.Name)
+				same, err := GGUFBytes(ck, cand, o)
+				if err != nil {
+					t.Fatal(err)
 				}
-				for _, unit := range units {
-					l, ok := cand[unit]
-					g, blocks := l.Weights.(*kernel.GGML)
-					n := sizes.Dense(unit)
-					if ok && blocks && n > 0 { // 0: its sub-block is not there
+				sum, given := sizes.Fixed, same.Fixed
+				for _, unit := range sizes.Units() {
+					n := sizes.Given(unit)
+					if g, ok := cand[unit].Weights.(*kernel.GGML); ok {
 						if n, err = sizes.Unit(unit, g.Type()); err != nil {
 							t.Fatal(err)
 						}
 					}
 					sum += n
+					given += same.Given(unit)
 				}
 				_, res := ggufWrite(t, ck, cand, o)
-				if sum != res.Bytes {
-					t.Errorf("%s, mixture %d: fixed part and units are %d bytes, the file %d", name, round, sum, res.Bytes)
+				if sum != res.Bytes || given != res.Bytes {
+					t.Errorf("%s, mixture %d: fixed part and units are %d bytes, and %d as given; the file has %d", name, round, sum, given, res.Bytes)
 				}
 			}
 		}

@@ -37,8 +37,14 @@ func families() map[string]family {
 	}
 }
 
-// ggufTiny writes a random model of a family in bfloat16 and opens it.
+// ggufTiny opens a random model of a family whose tokens are the bytes.
 func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
+	t.Helper()
+	return ggufOpen(t, ggufFolder(t, f, byteTokenizer(t)))
+}
+
+// ggufFolder writes a random model of a family in bfloat16.
+func ggufFolder(t testing.TB, f family, tokenizer []byte) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tiny")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -52,9 +58,10 @@ func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
 	for k, v := range f {
 		config[k] = v
 	}
-	shapes := map[string][]int{"model.embed_tokens.weight": {tinyVocab, tinyHidden}, "model.norm.weight": {tinyHidden}}
+	vocab := config["vocab_size"].(int)
+	shapes := map[string][]int{"model.embed_tokens.weight": {vocab, tinyHidden}, "model.norm.weight": {tinyHidden}}
 	if config["tie_word_embeddings"] != true {
-		shapes["lm_head.weight"] = []int{tinyVocab, tinyHidden}
+		shapes["lm_head.weight"] = []int{vocab, tinyHidden}
 	}
 	q, kv := tinyHeads*tinyDim, tinyKV*tinyDim
 	for l := range tinyLayers {
@@ -99,13 +106,13 @@ func ggufTiny(t testing.TB, f family) *engine.Checkpoint {
 	head := marshal(t, header)
 	weights := append(binary.LittleEndian.AppendUint64(nil, uint64(len(head))), head...)
 	for name, content := range map[string][]byte{
-		"model.safetensors": append(weights, data...), "config.json": marshal(t, config), "tokenizer.json": byteTokenizer(t),
+		"model.safetensors": append(weights, data...), "config.json": marshal(t, config), "tokenizer.json": tokenizer,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return ggufOpen(t, dir)
+	return dir
 }
 
 func marshal(t testing.TB, v any) []byte {
@@ -189,33 +196,76 @@ func ggufMixture(t testing.TB, rng *rand.Rand, c engine.Config) engine.Candidate
 	return cand
 }
 
+// ggufWindows are some windows of tokens.
+func ggufWindows() [][]int32 {
+	rng := rand.New(rand.NewPCG(8, 8))
+	windows := make([][]int32, 8) // many short ones: what is wrong shows in each, while rounding evens out
+	for i := range windows {
+		for range 12 {
+			windows[i] = append(windows[i], int32(rng.IntN(tinyVocab)))
+		}
+	}
+	return windows
+}
+
+// ggufKept is a folder in which files are kept for other programs to read, see bench/peers/check_gguf.py; empty: they are not.
+var ggufKept = os.Getenv("PARETOPRESS_GGUF_OUT")
+
+// ggufPath is where a file of a test is written. The last part of its name tells files of a test apart.
+func ggufPath(t testing.TB) string {
+	if ggufKept == "" {
+		return filepath.Join(t.TempDir(), "out.gguf")
+	}
+	name := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	for i := 0; ; i++ {
+		path := filepath.Join(ggufKept, fmt.Sprintf("%s-%d.gguf", name, i))
+		if _, err := os.Stat(path); err != nil {
+			return path
+		}
+	}
+}
+
+// ggufKeep says beside a file what it scores, for who keeps it: not where llama.cpp computes without the window.
+func ggufKeep(t testing.TB, source *engine.Checkpoint, path string, cand engine.Candidate) {
+	if ggufKept == "" || source.Config().SlidingWindow > 0 {
+		return
+	}
+	content := marshal(t, map[string]any{"windows": ggufWindows(), "nll": ggufScores(t, source, cand)})
+	if err := os.WriteFile(path+".json", content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // ggufNLL is the sum over some windows.
 func ggufNLL(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) float64 {
+	t.Helper()
+	var sum float64
+	for _, x := range ggufScores(t, ck, cand) {
+		sum += x
+	}
+	return sum
+}
+
+// ggufScores are the NLLs of some windows.
+func ggufScores(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate) []float64 {
 	t.Helper()
 	m, err := engine.Load(ck, engine.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	rng := rand.New(rand.NewPCG(8, 8))
-	windows := make([][]int32, 2)
-	for i := range windows {
-		for range 40 {
-			windows[i] = append(windows[i], int32(rng.IntN(tinyVocab)))
-		}
-	}
-	outcomes, err := m.Score(context.Background(), windows, nil, []engine.Candidate{cand}, nil)
+	outcomes, err := m.Score(context.Background(), ggufWindows(), nil, []engine.Candidate{cand}, nil)
 	if err == nil {
 		err = outcomes[0].Err
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sum float64
+	var scores []float64
 	for _, w := range outcomes[0].Windows {
-		sum += w.NLL
+		scores = append(scores, w.NLL)
 	}
-	return sum
+	return scores
 }
 
 // ggufDecoded are all weights of a tensor.
@@ -229,7 +279,7 @@ func ggufDecoded(w engine.Weights) []float32 {
 // ggufWrite exports a candidate into a fresh folder and returns the path.
 func ggufWrite(t testing.TB, ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptions) (string, GGUFResult) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "out.gguf")
+	path := ggufPath(t)
 	res, err := GGUF(path, ck, cand, o)
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,7 @@ func TestBadCalls(t *testing.T) {
 	badConfig := file("bad.config", "model.layers.99.mlp.down_proj: rtn-4b-g64\n")
 	badLevel := file("level.config", "model.layers.0.mlp.down_proj: quux-4b\n")
 	needsBank := file("gptq.config", "model.layers.0.mlp.down_proj: gptq-4b-g64\n")
+	rtn := file("rtn.config", "model.layers.0.mlp.down_proj: rtn-3b-g64\n")
 	notModel := file("model.gguf", "GGUF but not really")
 	badRun := filepath.Join(dir, "norun")
 
@@ -93,6 +94,17 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", badConfig}, 1, "bad.config:1"},
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", badLevel}, 1, "quux-4b"},
 		{[]string{"eval", "--model", "builtin", "--text", short, "--seq-len", "2", "--config", needsBank}, 1, "--bank"},
+		{[]string{"export"}, 2, "--model"},
+		{[]string{"export", "one"}, 2, "a run and a point"},
+		{[]string{"export", badRun, "best", "--out", "x"}, 2, "norun"},
+		{[]string{"export", badRun, "best", "--out", "x", "--model", "builtin"}, 2, "--model"},
+		{[]string{"export", "--model", "builtin"}, 2, "--out"},
+		{[]string{"export", "--model", "builtin", "--out", short}, 1, "short.txt exists already"},
+		{[]string{"export", "--model", "builtin", "--out", "x", "--format", "onnx"}, 2, "--format"},
+		{[]string{"export", "--model", "builtin", "--out", "x", "--dense", "f8"}, 2, "--dense"},
+		{[]string{"export", "--model", "builtin", "--out", "x", "--bank", dir}, 2, "--bank"},
+		{[]string{"export", "--model", "builtin", "--out", "x", "--max-seqs", "0"}, 2, "--max-seqs"},
+		{[]string{"export", "--model", "builtin", "--out", filepath.Join(dir, "x.gguf"), "--config", rtn}, 1, "nearest"},
 		{[]string{"bench", "--seconds", "0"}, 2, "--seconds"},
 		{[]string{"bench", "--seconds", "NaN"}, 2, "--seconds"},
 		{[]string{"bench", "--seq-len", "1"}, 2, "--seq-len"},
@@ -207,6 +219,20 @@ func TestEvalContract(t *testing.T) {
 	if bits := o["bits_per_weight"].(float64); bits >= 16 || bits <= 3 {
 		t.Errorf("%v bits a weight", bits)
 	}
+}
+
+func TestExportContract(t *testing.T) {
+	config, out := filepath.Join(t.TempDir(), "config"), filepath.Join(t.TempDir(), "m.gguf")
+	if err := os.WriteFile(config, []byte("model.layers.0.mlp.up_proj: q8_0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := object(t, dataEnv(t), "export", "--model", "builtin", "--config", config, "--format", "gguf", "--out", out, "--seq-len", "64", "--max-seqs", "1")
+	hasKeys(t, o, "path", "bytes", "nll_check")
+	if info, err := os.Stat(out); err != nil || float64(info.Size()) != o["bytes"].(float64) {
+		t.Errorf("%v, %v", o, err)
+	}
+	hasKeys(t, o["nll_check"].(map[string]any), "evaluated", "exported", "relative", "tokens")
+	hasKeys(t, object(t, dataEnv(t), "model", "info", out), "digest")
 }
 
 func TestDryRun(t *testing.T) {

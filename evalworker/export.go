@@ -1,0 +1,353 @@
+package evalworker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/export"
+	"github.com/paretopress/paretopress/internal/durable"
+	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// Formats that a model can be exported in.
+const (
+	FormatGGUF        = "gguf"
+	FormatHuggingFace = "hf"
+)
+
+// ExportInput says what is to be exported: a point of a run, or a model with a file of levels.
+type ExportInput struct {
+	Folder string // of a run; empty: Model, Config and Bank say what
+	Point  string // id of a point or baseline of the run's front, or a prefix of it that no other has; "best": see [Front.Find]
+	Model  string // as for a job
+	Config string // file of levels; empty: the dense model
+	Bank   string // folder of a bank, for levels that need calibration
+
+	Format      string // gguf or hf
+	Out         string // file or folder to be made
+	Force       bool   // replace what Out is
+	Dense       string // see [export.GGUFOptions]
+	Simulated   bool   // see [export.GGUFOptions]
+	TensorTypes string // file for llama-quantize to be made; empty: none
+
+	Text       string // for the comparison; empty: the run's, or the text that goes with the builtin model
+	SeqLen     int    // tokens a window, at most as many as the model takes; a run has its own
+	MaxWindows int    // to compare on
+	Numerics   string // exact or fast; empty: exact
+	Command    string // for the model card
+}
+
+// ExportResult describes what was made.
+type ExportResult struct {
+	Path        string   `json:"path"`
+	Bytes       int64    `json:"bytes"`
+	NLLCheck    NLLCheck `json:"nll_check"`
+	Format      string   `json:"format"`
+	Card        string   `json:"card"` // path of the model card
+	TensorTypes string   `json:"tensor_types,omitempty"`
+	Rounded     []string `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
+	Notes       []string `json:"notes,omitempty"`   // what a user is to know, a line each
+}
+
+// NLLCheck compares an export, as this program reads it back, with the candidate that was evaluated.
+type NLLCheck struct {
+	Evaluated float64 `json:"evaluated"` // NLL of the candidate, nats a token
+	Exported  float64 `json:"exported"`  // NLL of the export
+	Relative  float64 `json:"relative"`  // their difference over the former
+	Tolerance float64 `json:"tolerance"` // the most that Relative may be
+	Tokens    int64   `json:"tokens"`    // scored positions
+	Windows   []int   `json:"windows"`   // numbers of the windows of the text
+	Numerics  string  `json:"numerics"`
+}
+
+// Units beside the linear modules.
+const (
+	embeddingUnit = "model.embed_tokens"
+	headUnit      = "lm_head"
+)
+
+// How far an export may be from the candidate: nothing but the order of sums where weights are stored as they were evaluated, the
+// rounding to 16 bits where these are not enough for them.
+const (
+	sameTolerance    = 1e-6
+	roundedTolerance = 1e-3
+)
+
+// exported is what a format's writer says.
+type exported struct {
+	bytes   int64
+	format  string // for people
+	units   []export.CardUnit
+	tensors []export.Tensor
+	rounded []string
+	notes   []string
+}
+
+// Export writes a candidate as a model that runtimes load, reads it back and compares its NLL with the candidate's. What does not pass is
+// removed: under Out there is a model that was checked, or nothing new. A model card lies beside it.
+func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter) (ExportResult, error) {
+	var out ExportResult
+	if err := in.vacant(); err != nil {
+		return out, err
+	}
+	x, err := w.subject(ctx, in)
+	if err != nil {
+		return out, err
+	}
+	defer x.close()
+	if err := in.check(x); err != nil {
+		return out, err
+	}
+	score, err := w.scoreAll(ctx, x.slot, x.windows, x.levels, x.bank, false, noted(report, "evaluate"))
+	if err != nil {
+		return out, err
+	}
+	candidates, err := x.slot.candidates([]map[string]string{x.levels}, x.bank)
+	if err != nil {
+		return out, err
+	}
+	tmp, err := stageFolder(in.Out)
+	if err != nil {
+		return out, err
+	}
+	defer os.RemoveAll(tmp)
+	path := filepath.Join(tmp, filepath.Base(in.Out))
+	made, err := write(ctx, in, path, x, candidates[0], report)
+	if err != nil {
+		return out, err
+	}
+	check, err := w.readBack(ctx, path, x, score.nll().Value, len(made.rounded) > 0, noted(report, "read back"))
+	if err != nil {
+		return out, err
+	}
+	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
+	return out, in.place(path, x.card(in, made, check), made)
+}
+
+// write writes the candidate in the format that is asked for.
+func write(ctx context.Context, in ExportInput, path string, x *subject, cand engine.Candidate, report Reporter) (exported, error) {
+	ck := x.slot.checkpoint.Checkpoint
+	switch in.Format {
+	case FormatGGUF:
+		o := in.gguf()
+		o.Progress = func(done, total int64) error {
+			report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
+			return ctx.Err()
+		}
+		res, err := export.GGUF(path, ck, cand, o)
+		if err != nil {
+			return exported{}, mark(ErrJob, err)
+		}
+		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
+	case FormatHuggingFace:
+		return exported{}, jobErrorf("--format hf: this build writes no Hugging Face folders, only gguf")
+	}
+	return exported{}, jobErrorf("--format %q is neither gguf nor hf", in.Format)
+}
+
+// gguf are the options of a GGUF file.
+func (in ExportInput) gguf() export.GGUFOptions {
+	return export.GGUFOptions{Dense: in.Dense, Simulated: in.Simulated, Name: strings.TrimSuffix(filepath.Base(in.Out), ".gguf")}
+}
+
+// check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made.
+func (in ExportInput) check(x *subject) error {
+	if in.Format != FormatGGUF {
+		return nil
+	}
+	// Levels that no type stores have but their size here, and the others are not asked for.
+	others, types := engine.Candidate{}, map[string]kernel.GGMLType{}
+	for unit, name := range x.levels {
+		l, err := ParseLevel(name)
+		if err != nil {
+			return mark(ErrJob, err)
+		}
+		if t, ok := l.ggml(); ok {
+			types[unit] = t
+		} else if !l.drop() {
+			others[unit] = engine.Level{Name: name, Weights: x.sized(unit, l)}
+		} else {
+			others[unit] = engine.Level{Name: name}
+		}
+	}
+	o := in.gguf()
+	head, ok := x.levels[headUnit]
+	o.Untied = ok && head != x.levels[embeddingUnit]
+	sizes, err := export.GGUFBytes(x.slot.checkpoint.Checkpoint, others, o)
+	if err != nil {
+		return mark(ErrJob, err)
+	}
+	size := sizes.Fixed
+	for _, unit := range sizes.Units() {
+		n := sizes.Given(unit)
+		if t, ok := types[unit]; ok {
+			if n, err = sizes.Unit(unit, t); err != nil {
+				return mark(ErrJob, err)
+			}
+		}
+		size += n
+	}
+	if err := durable.Room(in.Out, size); err != nil {
+		return fmt.Errorf("evalworker: --out: %w", err)
+	}
+	return nil
+}
+
+// readBack loads what was written as any model is loaded, and compares it with the candidate.
+func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want float64, rounded bool, report Reporter) (NLLCheck, error) {
+	check := NLLCheck{Evaluated: want, Tolerance: sameTolerance, Windows: x.windows.Numbers, Numerics: x.slot.model.Numerics().String()}
+	if rounded {
+		check.Tolerance = roundedTolerance
+	}
+	m := newModels(1, w.options.Threads, 0)
+	defer m.close()
+	s, err := m.acquire(ctx, modelKey{ref: path, numerics: x.slot.model.Numerics()})
+	if err != nil {
+		return check, fmt.Errorf("evalworker: what was written cannot be read back: %w", err)
+	}
+	defer m.release(s)
+	if err := sameTokens(x.slot.checkpoint.Checkpoint, s.checkpoint.Checkpoint); err != nil {
+		return check, err
+	}
+	score, err := w.scoreAll(ctx, s, x.windows, nil, nil, false, report)
+	if err != nil {
+		return check, fmt.Errorf("evalworker: what was written cannot be evaluated: %w", err)
+	}
+	check.Exported, check.Tokens = score.nll().Value, score.total()
+	check.Relative = math.Abs(check.Exported-want) / math.Abs(want)
+	if !(check.Relative <= check.Tolerance) {
+		return check, fmt.Errorf("evalworker: read back, the export has NLL %v where the candidate has %v, a relative difference of %.2g (at most %.0e is right): it was removed",
+			check.Exported, want, check.Relative, check.Tolerance)
+	}
+	return check, nil
+}
+
+// tokenSample is what tokenizers are compared on, beside the builtin text.
+const tokenSample = " it's 1234567 WORDS\n\n\tnaïve Å ﬁ 😀 数据模型 <|im_start|>user</s> e\u0301 \x00\r\n  "
+
+// sameTokens compares the tokenizers of two models.
+func sameTokens(source, written *engine.Checkpoint) error {
+	text, err := readSource("", "")
+	if err != nil {
+		return err
+	}
+	a, err := source.Tokenizer()
+	if err != nil {
+		return err
+	}
+	b, err := written.Tokenizer()
+	if err != nil {
+		return fmt.Errorf("evalworker: the tokenizer that was written cannot be read back: %w", err)
+	}
+	for _, sample := range [][]byte{[]byte(tokenSample), text.data[:min(len(text.data), 1<<16)]} {
+		if !slices.Equal(a.Encode(sample), b.Encode(sample)) {
+			return errors.New("evalworker: read back, the export's tokenizer gives other tokens than the model's: it was removed")
+		}
+	}
+	return nil
+}
+
+// card is where the model card goes.
+func (in ExportInput) card() string {
+	if in.Format == FormatHuggingFace {
+		return filepath.Join(in.Out, "README.md")
+	}
+	return in.Out + ".md"
+}
+
+// files are the files that are made beside the model.
+func (in ExportInput) files() []string {
+	var files []string
+	if in.Format == FormatGGUF {
+		files = append(files, in.card())
+	}
+	if in.TensorTypes != "" {
+		files = append(files, in.TensorTypes)
+	}
+	return files
+}
+
+// vacant reports what is in the way, before any work.
+func (in ExportInput) vacant() error {
+	for _, path := range append([]string{in.Out}, in.files()...) {
+		info, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+		case err != nil:
+			return jobErrorf("--out: %w", err)
+		case !in.Force:
+			return jobErrorf("%s exists already: give another path, or --force to replace it", path)
+		case info.IsDir() && !replaceable(path):
+			return jobErrorf("%s is a folder without config.json, which --force does not replace: give another path", path)
+		case info.IsDir() && in.Format == FormatGGUF:
+			return jobErrorf("%s is a folder: give the path of a file", path)
+		}
+	}
+	return nil
+}
+
+// replaceable reports whether a folder is an exported model, or empty.
+func replaceable(dir string) bool {
+	if _, err := os.Stat(filepath.Join(dir, "config.json")); err == nil {
+		return true
+	}
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
+}
+
+// stageFolder makes a folder beside path, where a model is whole and checked before it gets its name.
+func stageFolder(path string) (string, error) {
+	parent := filepath.Dir(path)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return "", jobErrorf("--out: %w", err)
+	}
+	tmp, err := os.MkdirTemp(parent, ".tmp-export-*")
+	return tmp, mark(ErrJob, err)
+}
+
+// place gives the model its name, and writes what goes with it. The model comes last: where it is, all is.
+func (in ExportInput) place(path string, card export.Card, made exported) error {
+	contents := map[string][]byte{}
+	if in.Format == FormatGGUF {
+		contents[in.card()] = card.Markdown()
+	} else if err := durable.Write(filepath.Join(path, "README.md"), card.Markdown()); err != nil {
+		return fmt.Errorf("evalworker: %w", err)
+	}
+	if in.TensorTypes != "" {
+		contents[in.TensorTypes] = export.TensorTypes(made.tensors)
+	}
+	var written []string
+	undo := func(err error) error {
+		for _, name := range written {
+			os.Remove(name)
+		}
+		return fmt.Errorf("evalworker: %w", err)
+	}
+	for _, name := range in.files() {
+		if err := durable.Write(name, contents[name]); err != nil {
+			return undo(err)
+		}
+		written = append(written, name)
+	}
+	if err := durable.Move(path, in.Out, in.Force); err != nil {
+		return undo(err)
+	}
+	return nil
+}
+
+// noted reports under a name.
+func noted(report Reporter, note string) Reporter {
+	return func(p workflows.Progress) {
+		p.Note = cmp.Or(p.Note, note)
+		report(p)
+	}
+}

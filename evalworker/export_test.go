@@ -1,0 +1,206 @@
+package evalworker
+
+import (
+	"context"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// TestExport writes a configuration of the builtin model, and finds in the file what it should hold.
+func TestExport(t *testing.T) {
+	dir := t.TempDir()
+	config, out, types := filepath.Join(dir, "c.txt"), filepath.Join(dir, "new", "m.gguf"), filepath.Join(dir, "types.txt")
+	writeFile(t, config, []byte("model.layers.0.mlp.up_proj: q8_0\nmodel.layers.1.mlp.down_proj: q4_0\nmodel.layers.2.self_attn: drop\nmodel.layers.3.self_attn: drop\nmodel.layers.3.mlp: drop\n"))
+	w := NewWorkbench(Options{Threads: 1})
+	defer w.Close()
+	in := ExportInput{Model: workflows.Builtin, Config: config, Format: FormatGGUF, Out: out, TensorTypes: types, SeqLen: 64, MaxWindows: 2, Command: "paretopress export -x"}
+	res, err := w.Export(context.Background(), in, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := res.NLLCheck
+	if info, err := os.Stat(out); err != nil || info.Size() != res.Bytes || res.Path != out {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if c.Tokens != 2*63 || c.Windows[0]%4 != 3 || c.Tolerance != sameTolerance || !(c.Evaluated > 0) || math.Abs(c.Exported-c.Evaluated) > 1e-6*c.Evaluated {
+		t.Errorf("%+v", c)
+	}
+	ck, err := engine.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	base, err := engine.Open(workflows.Builtin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	got := ck.Config()
+	if got.Layers != base.Config().Layers-1 || got.Has(2, 0) || !got.Has(2, 1) || !got.Has(1, 0) {
+		t.Errorf("%+v", got)
+	}
+	if x, err := ck.Tensor("model.layers.1.mlp.down_proj.weight"); err != nil || x.Type != "Q4_0" {
+		t.Errorf("%s, %v", x.Type, err)
+	}
+	card := string(readFile(t, res.Card))
+	digest, err := base.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{digest, "architecture deci", "paretopress export -x", "Dropped: `model.layers.2.self_attn`, `model.layers.3.self_attn`, `model.layers.3.mlp`.", "| model.layers.0.mlp.up_proj | q8_0 | q8_0 |"} {
+		if !strings.Contains(card, want) {
+			t.Errorf("the card does not say %q:\n%s", want, card)
+		}
+	}
+	if list := string(readFile(t, types)); !strings.Contains(list, "^blk\\.0\\.ffn_up\\.weight$=q8_0\n") {
+		t.Errorf("types %s", list)
+	}
+	left, err := os.ReadDir(filepath.Dir(out))
+	if err != nil || len(left) != 2 {
+		t.Errorf("%v, %v", left, err)
+	}
+
+	// The file is a model as any other; what is there already stays unless it is to go.
+	in = ExportInput{Model: out, Format: FormatGGUF, Out: out, SeqLen: 64, MaxWindows: 1}
+	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), out, "--force") {
+		t.Errorf("onto the file: %v", err)
+	}
+	in.Out = filepath.Join(dir, "again.gguf")
+	again, err := w.Export(context.Background(), in, quiet)
+	if err != nil || string(readFile(t, in.Out)) != string(readFile(t, out)) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	writeFile(t, in.Out, []byte("old"))
+	in.Force = true
+	if _, err := w.Export(context.Background(), in, quiet); err != nil || string(readFile(t, in.Out)) != string(readFile(t, out)) {
+		t.Errorf("replaced: %v", err)
+	}
+}
+
+// TestExportRun writes points of a run, and refuses what no type stores.
+func TestExportRun(t *testing.T) {
+	folder := newFolder(t, tiny(t), nil)
+	runLocal(t, folder, Options{Threads: 1})
+	front := decodeFront(t, folder)
+	w := NewWorkbench(Options{Threads: 1})
+	defer w.Close()
+	dir := t.TempDir()
+	in := ExportInput{Folder: folder, Point: "best", Format: FormatGGUF, Out: filepath.Join(dir, "m.gguf"), MaxWindows: 3}
+	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "-g16", "nearest") {
+		t.Errorf("groups: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	in.Simulated = true
+	res, err := w.Export(context.Background(), in, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := front.Find("best")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Rounded) == 0 || res.NLLCheck.Tolerance != roundedTolerance || len(res.NLLCheck.Windows) != 3 {
+		t.Errorf("%+v", res)
+	}
+	card := string(readFile(t, res.Card))
+	for _, want := range []string{front.Model, front.HeldOutText, "| seed of the search | 3 |", "this point, " + point.ID, "| dense |"} {
+		if !strings.Contains(card, want) {
+			t.Errorf("the card does not say %q:\n%s", want, card)
+		}
+	}
+	in.Point, in.Out = "zzz", filepath.Join(dir, "n.gguf")
+	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "zzz") {
+		t.Errorf("no point: %v", err)
+	}
+	in.Point, in.Format = point.ID[:6], FormatHuggingFace
+	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "--format hf") {
+		t.Errorf("hf: %v", err)
+	}
+}
+
+// TestFind names points of a front.
+func TestFind(t *testing.T) {
+	at := func(id string, kl float64) Compressed {
+		return Compressed{ID: id, Config: id, HeldOut: &Measured{KL: Mean{Value: kl}}}
+	}
+	f := Front{
+		Points:    []Point{{Compressed: at("abc1", 3), Answer: true}, {Compressed: at("abd2", 2), Answer: true}, {Compressed: at("f003", 1)}},
+		Baselines: []Baseline{{Compressed: at("f003", 1)}, {Compressed: at("e123", 5)}},
+	}
+	for id, want := range map[string]string{"best": "abd2", "abc1": "abc1", "abc": "abc1", "e": "e123", "f": "f003"} {
+		if got, err := f.Find(id); err != nil || got.ID != want {
+			t.Errorf("%s is %s, %v, want %s", id, got.ID, err, want)
+		}
+	}
+	for id, want := range map[string]string{"ab": "2 points", "x": `"x"`, "": `""`} {
+		if _, err := f.Find(id); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want it to say %s", id, err, want)
+		}
+	}
+	if _, err := (Front{}).Find("best"); err == nil {
+		t.Error("an empty front has a best point")
+	}
+}
+
+// TestExportSmolLM2 writes a mixture of a real model, whose other tensors and metadata stay as they are.
+func TestExportSmolLM2(t *testing.T) {
+	model := os.Getenv("PARETOPRESS_SMOLLM2")
+	if model == "" {
+		t.Skip("PARETOPRESS_SMOLLM2 does not name the .gguf file")
+	}
+	dir := os.Getenv("PARETOPRESS_GGUF_OUT") // see export's tests
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	config := filepath.Join(t.TempDir(), "c.txt")
+	writeFile(t, config, []byte("model.layers.0.mlp.up_proj: q8_0\nmodel.layers.1.mlp.down_proj: q3_K\nmodel.layers.2.self_attn.q_proj: iq4_nl\n"+
+		"model.layers.3.self_attn: drop\nmodel.layers.0.self_attn: drop\nmodel.layers.29.mlp: drop\nmodel.layers.20.self_attn: drop\nmodel.layers.20.mlp: drop\n"))
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	in := ExportInput{Model: model, Config: config, Format: FormatGGUF, Out: filepath.Join(dir, "smollm2.gguf"), SeqLen: 64, MaxWindows: 1}
+	res, err := w.Export(context.Background(), in, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.NLLCheck.Relative > 1e-9 || res.Bytes > 100e6 {
+		t.Errorf("%+v", res)
+	}
+	got, err := engine.Open(in.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Close()
+	base, err := engine.Open(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	have := map[string]string{}
+	for _, k := range got.Metadata() {
+		have[k.Key] = string(k.Value)
+	}
+	for _, k := range base.Metadata() {
+		key, own := strings.CutPrefix(k.Key, "llama.")
+		if own {
+			key = "deci." + key
+		}
+		switch key {
+		case "general.architecture", "general.file_type", "deci.block_count", "deci.attention.head_count", "deci.attention.head_count_kv", "deci.feed_forward_length":
+			continue
+		}
+		if !own {
+			key = k.Key
+		}
+		if have[key] != string(k.Value) {
+			t.Errorf("%s is not what it was", k.Key)
+		}
+	}
+}
