@@ -36,7 +36,8 @@ type ExportInput struct {
 	Out         string // file or folder to be made
 	Force       bool   // replace what Out is
 	Dense       string // see [export.GGUFOptions]
-	Simulated   bool   // see [export.GGUFOptions]
+	Simulated   bool   // write levels in 16 bits that the format cannot store, in a folder all of them
+	Runtime     string // that a folder is for: transformers or vllm; empty: transformers
 	TensorTypes string // file for llama-quantize to be made; empty: none
 
 	Text       string // for the comparison; empty: the run's, or the text that goes with the builtin model
@@ -68,12 +69,6 @@ type NLLCheck struct {
 	Windows   []int   `json:"windows"`   // numbers of the windows of the text
 	Numerics  string  `json:"numerics"`
 }
-
-// Units beside the linear modules.
-const (
-	embeddingUnit = "model.embed_tokens"
-	headUnit      = "lm_head"
-)
 
 // How far an export may be from the candidate: nothing but the order of sums where weights are stored as they were evaluated, the
 // rounding to 16 bits where these are not enough for them.
@@ -149,7 +144,19 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		}
 		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
 	case FormatHuggingFace:
-		return exported{}, jobErrorf("--format hf: this build writes no Hugging Face folders, only gguf")
+		o := export.HFOptions{Format: export.FormatCompressed, Dtype: strings.ToUpper(in.Dense), Runtime: in.Runtime}
+		if in.Simulated {
+			o.Format = export.FormatDense
+		}
+		o.Progress = func(done, total int64) error {
+			report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
+			return ctx.Err()
+		}
+		res, err := export.HuggingFace(path, ck, cand, o)
+		if err != nil {
+			return exported{}, mark(ErrJob, err)
+		}
+		return exported{bytes: res.Bytes, format: "Hugging Face folder, " + res.Format, units: res.Units(), rounded: res.Rounded, notes: res.Notes}, nil
 	}
 	return exported{}, jobErrorf("--format %q is neither gguf nor hf", in.Format)
 }
@@ -180,8 +187,8 @@ func (in ExportInput) check(x *subject) error {
 		}
 	}
 	o := in.gguf()
-	head, ok := x.levels[headUnit]
-	o.Untied = ok && head != x.levels[embeddingUnit]
+	head, ok := x.levels[unitHead]
+	o.Untied = ok && head != x.levels[unitEmbedding]
 	sizes, err := export.GGUFBytes(x.slot.checkpoint.Checkpoint, others, o)
 	if err != nil {
 		return mark(ErrJob, err)

@@ -121,8 +121,21 @@ func TestExportRun(t *testing.T) {
 		t.Errorf("no point: %v", err)
 	}
 	in.Point, in.Format = point.ID[:6], FormatHuggingFace
-	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "--format hf") {
-		t.Errorf("hf: %v", err)
+	res, err = w.Export(context.Background(), in, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ck, err := engine.Open(res.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ck.Close()
+	if card := string(readFile(t, filepath.Join(res.Path, "README.md"))); !strings.Contains(card, point.ID) || res.NLLCheck.Relative > res.NLLCheck.Tolerance {
+		t.Errorf("%+v\n%s", res, card)
+	}
+	in.Runtime, in.Out = "abacus", filepath.Join(dir, "other")
+	if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "abacus") {
+		t.Errorf("unknown runtime: %v", err)
 	}
 }
 

@@ -47,6 +47,15 @@ type CardUnit struct {
 	Bytes int64
 }
 
+// Units are the units of a Hugging Face folder.
+func (r HFResult) Units() []CardUnit {
+	var units []CardUnit
+	for _, m := range r.Modules {
+		units = append(units, CardUnit(m))
+	}
+	return units
+}
+
 // Units are the units of a GGUF file.
 func (r GGUFResult) Units() []CardUnit {
 	var units []CardUnit

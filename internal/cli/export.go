@@ -22,7 +22,10 @@ answer; or a model with a file of levels, as eval takes it. What is written is r
 held-out windows compared with that of the candidate; a file that differs is removed. A model card goes beside it.
 
 gguf is for llama.cpp: units at ggml's types (q8_0, q4_K, iq4_nl …) are stored as they are, others as a GGUF model has them or in 16
-bits. Levels that no type of ggml stores are refused, unless --simulated writes them in 16 bits.`,
+bits. Levels that no type of ggml stores are refused, unless --simulated writes them in 16 bits.
+
+hf is a folder for Hugging Face transformers and, with --runtime vllm, for vLLM: levels of 4 and 8 bits as compressed-tensors packs them, all others,
+or with --simulated all, in 16 bits.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
 				return usagef("%s takes a run and a point of it, or --model; see %s --help", cmd.CommandPath(), cmd.CommandPath())
@@ -49,6 +52,7 @@ bits. Levels that no type of ggml stores are refused, unless --simulated writes 
 	f.StringVar(&in.Format, "format", evalworker.FormatGGUF, "gguf, or hf: a Hugging Face folder")
 	f.StringVar(&in.Out, "out", "", "file or folder to write")
 	f.BoolVar(&in.Force, "force", false, "replace what --out is already")
+	f.StringVar(&in.Runtime, "runtime", "", "transformers or vllm: what a folder of --format hf is for (default transformers)")
 	f.StringVar(&in.Dense, "dense", "", "f16 or bf16: how matrices without a level are stored (default: the one that keeps their values)")
 	f.BoolVar(&in.Simulated, "simulated", false, "write levels that the format cannot store in 16 bits, instead of refusing them")
 	f.StringVar(&in.TensorTypes, "tensor-types", "", "file to write for llama-quantize --tensor-type-file, which gives the same tensors the same types")
@@ -68,6 +72,8 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 		return usagef("--format: %q is neither gguf nor hf", in.Format)
 	case in.TensorTypes != "" && in.Format != evalworker.FormatGGUF:
 		return usagef("--tensor-types is of --format gguf")
+	case in.Runtime != "" && in.Format != evalworker.FormatHuggingFace:
+		return usagef("--runtime is of --format hf")
 	case in.Dense != "" && in.Dense != "f16" && in.Dense != "bf16":
 		return usagef("--dense: %q is neither f16 nor bf16", in.Dense)
 	case in.SeqLen < 2:
