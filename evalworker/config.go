@@ -46,12 +46,12 @@ type Aliases func(unit string, number int) (level string, ok bool)
 // Parts that are not named stay dense. The result is in the order of the file; errors name the file and
 // the line.
 func ParseConfig(name string, data []byte, c engine.Config, aliases Aliases) ([]Assignment, error) {
-	p := configParser{config: c, aliases: aliases, seen: map[string]int{}, known: map[string]bool{}}
+	p := configParser{config: c, aliases: aliases, seen: map[string]int{}, known: map[string][2]int{}}
 	for _, m := range c.Modules() {
-		p.known[m.Name] = true
+		p.known[m.Name] = [2]int{m.Rows, m.Cols}
 	}
 	for _, s := range SubBlocks(c) {
-		p.known[s] = true
+		p.known[s] = [2]int{}
 	}
 	sc := bufio.NewScanner(bytes.NewReader(data))
 	for line := 1; sc.Scan(); line++ {
@@ -80,8 +80,8 @@ func ParseConfig(name string, data []byte, c engine.Config, aliases Aliases) ([]
 type configParser struct {
 	config    engine.Config
 	aliases   Aliases
-	known     map[string]bool
-	seen      map[string]int // unit → line
+	known     map[string][2]int // unit → rows and columns of a module
+	seen      map[string]int    // unit → line
 	dropLines int
 	out       []Assignment
 }
@@ -96,7 +96,8 @@ func (p *configParser) line(number int, text string) error {
 		return fmt.Errorf("%q in a file of dropped sub-blocks", text)
 	}
 	unit, level = strings.TrimSpace(unit), strings.TrimSpace(level)
-	if !p.known[unit] {
+	shape, known := p.known[unit]
+	if !known {
 		return fmt.Errorf("the model has no module or sub-block %q", unit)
 	}
 	if first, ok := p.seen[unit]; ok {
@@ -119,6 +120,9 @@ func (p *configParser) line(number int, text string) error {
 	}
 	if isSubBlock(unit) && !l.dense() && !l.drop() {
 		return fmt.Errorf("sub-block %s can be dense or drop, not %s", unit, level)
+	}
+	if err := l.Fits(shape[0], shape[1]); err != nil {
+		return fmt.Errorf("%s: %w", unit, err)
 	}
 	p.out = append(p.out, Assignment{unit, l.Name})
 	return nil

@@ -37,8 +37,8 @@ type Level struct {
 
 // ParseLevel reads a level name: dense, drop, or what packages prune and quant know.
 func ParseLevel(name string) (Level, error) {
-	method, _, _ := strings.Cut(name, "-")
-	_, ggml := kernel.ParseGGMLType(name)
+	method, rest, _ := strings.Cut(name, "-")
+	_, ggml := kernel.ParseGGMLType(method)
 	var spec interface {
 		builder
 		fmt.Stringer
@@ -51,15 +51,33 @@ func ParseLevel(name string) (Level, error) {
 		return Level{}, fmt.Errorf("level %q: levels joined by + are not supported", name)
 	case method == string(prune.Magnitude) || method == string(prune.SparseGPT):
 		spec, err = prune.Parse(name)
-	case ggml || method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix):
+	case method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix) || ggml && rest == "":
 		spec, err = quant.Parse(name)
 	default:
-		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, or one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, q4_K, imatrix-q4_K", name)
+		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, "+
+			"or a type of ggml, rounded by itself or as in imatrix-q4_K and gptq-q4_K: %s", name, ggmlNames())
 	}
 	if err != nil {
 		return Level{}, err
 	}
 	return Level{Name: spec.String(), spec: spec}, nil
+}
+
+// ggmlNames lists ggml's types as levels name them.
+func ggmlNames() string {
+	var names []string
+	for _, t := range kernel.GGMLTypes() {
+		names = append(names, t.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// Fits returns an error if a rows x cols matrix cannot have the level.
+func (l Level) Fits(rows, cols int) error {
+	if spec, ok := l.spec.(quant.Spec); ok {
+		return spec.Fits(rows, cols)
+	}
+	return nil
 }
 
 func (l Level) dense() bool { return l.Name == LevelDense }
@@ -79,7 +97,7 @@ func (l Level) Bytes(rows, cols int) int64 {
 // NeedsCalibration reports whether the level can only come from a bank. Every other one is made on the fly.
 func (l Level) NeedsCalibration() bool { return l.spec != nil && l.spec.NeedsHessian() }
 
-// bits is the number of bits of a quantized level.
+// bits is the number of bits of a level of groups of integers.
 func (l Level) bits() (int, bool) {
 	spec, ok := l.spec.(quant.Spec)
 	if !ok {

@@ -39,6 +39,13 @@ func TestSingle(t *testing.T) {
 	if err != nil || !(worse.KL.Value > 0) || worse.Bytes >= plain.Bytes || worse.Bits >= 16 {
 		t.Errorf("compressed: %+v, %v", worse, err)
 	}
+	writeFile(t, config, []byte("model.layers.0.mlp.up_proj: q4_0\nmodel.layers.1.mlp.down_proj: mxfp4\nmodel.layers.1.self_attn.q_proj: q8_0\n"))
+	ggml, err := w.Single(context.Background(), in, quiet)
+	saved := int64(2*64*32*2+2*32*32) - 64*32/32*(18+17) - 32*34
+	if err != nil || !(ggml.KL.Value > 0) || ggml.Bytes != plain.Bytes-saved {
+		t.Errorf("types of ggml: %+v, %v; want %d bytes saved", ggml, err, saved)
+	}
+	writeFile(t, config, []byte("model.layers.0.mlp.up_proj: rtn-2b-g16\nmodel.layers.1.self_attn: drop\n"))
 	small := NewWorkbench(Options{Threads: 1, Cache: -1})
 	small.teachers.limit = 1
 	defer small.Close()

@@ -13,7 +13,7 @@ func TestBits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := obstest.Digest(t, spec.Build); got != want {
+		if got := obstest.Digest(t, 80, spec.Build); got != want {
 			t.Errorf("%s: %s, want %s", level, got, want)
 		}
 	}

@@ -3,7 +3,6 @@ package quant
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/internal/obs"
@@ -14,7 +13,7 @@ type blocks struct {
 	form       *form
 	rows, cols int
 	size       int       // weights of a block
-	importance []float64 // of columns; nil: the format's own
+	importance []float64 // of columns
 
 	// Of GPTQ.
 	weights *kernel.Panels
@@ -23,19 +22,21 @@ type blocks struct {
 	data    []byte
 	err     error // the first block that could not be chosen
 
-	x, v [superSize]float64
+	x [superSize]float64 // the weights at hand
 }
 
-func newBlocks(t kernel.GGMLType, rows, cols int, importance []float64) *blocks {
-	return &blocks{
-		form: forms[t], rows: rows, cols: cols, size: t.Block(), importance: importance,
-		data: make([]byte, t.Bytes(rows, cols)),
+// equal are the importances of columns of whose inputs nothing is known.
+func equal(cols int) []float64 {
+	out := make([]float64, cols)
+	for j := range out {
+		out[j] = 1
 	}
+	return out
 }
 
-// importances are those of a Hessian's diagonal: the mean squares of the inputs. A millionth of their mean is the least, so that inputs that
-// were always 0 leave something to decide by.
-func importances(f *obs.Factor) []float64 {
+// meanSquares are the importances of columns by the diagonal of the Hessian. A millionth of their mean is the least, so that inputs that were
+// always 0 leave something to decide by.
+func meanSquares(f *obs.Factor) []float64 {
 	squares := f.MeanSquares()
 	mean := 0.0
 	for _, s := range squares {
@@ -53,19 +54,20 @@ func importances(f *obs.Factor) []float64 {
 
 // choose fills b for the weights in q.x, which are those from column first on of a row.
 func (q *blocks) choose(b *block, row, first int) {
-	q.weigh(0, q.size, first)
-	if !q.form.choose(b, q.x[:q.size], q.v[:q.size]) && q.err == nil {
+	if !q.form.choose(b, q.x[:q.size], q.importance[first:first+q.size]) && q.err == nil {
 		q.err = fmt.Errorf("row %d: the scale of columns %d to %d does not fit in 16 bits", row, first, first+q.size-1)
 	}
 }
 
-// weigh sets the importances of n weights from the at-th of the block on, which is that of a column.
-func (q *blocks) weigh(at, n, col int) {
-	if q.importance != nil {
-		copy(q.v[at:at+n], q.importance[col:])
-		return
+// conditional are the importances of columns whose errors those after them make up for: the error of the output is then Σ (w-q)²/U_jj² over
+// the columns as they are reached. Without correlations they are the damped diagonal of the Hessian.
+func conditional(f *obs.Factor) []float64 {
+	inverse := f.InverseDiag()
+	out := make([]float64, len(inverse))
+	for j, u := range inverse {
+		out[j] = float64(float64(u) * float64(u))
 	}
-	q.form.ownImportance(q.v[at:at+n], q.x[at:at+n])
+	return out
 }
 
 // plain rounds each weight by itself.
@@ -107,16 +109,16 @@ func (q *blocks) Begin(w *kernel.Panels, first, _ int) {
 		q.packBlock(first - q.size)
 	}
 	for row := range q.rows {
-		q.gather(w, row, first, 0, q.size)
+		q.gather(w, row, first, q.size)
 		q.choose(&q.chosen[row], row, first)
 	}
 }
 
-// gather copies n weights of a row from column first on to the at-th of the block on.
-func (q *blocks) gather(w *kernel.Panels, row, first, at, n int) {
+// gather sets q.x to the n weights of a row from column first on.
+func (q *blocks) gather(w *kernel.Panels, row, first, n int) {
 	src := w.Data[row/width*width*q.cols+first*width+row%width:]
 	for i := range n {
-		q.x[at+i] = float64(src[i*width])
+		q.x[i] = float64(src[i*width])
 	}
 }
 
@@ -131,9 +133,8 @@ func (q *blocks) BeginPart(w *kernel.Panels, row, n, first, _ int) {
 	}
 	sub := q.form.sub
 	for i := row; i < row+n; i++ {
-		q.gather(w, i, first, at, sub)
-		q.weigh(at, sub, first)
-		q.form.rechoose(&q.chosen[i], at/sub, q.x[at:at+sub], q.v[at:at+sub])
+		q.gather(w, i, first, sub)
+		q.form.rechoose(&q.chosen[i], at/sub, q.x[:sub], q.importance[first:first+sub])
 	}
 }
 
@@ -168,12 +169,4 @@ func (q *blocks) pack(dst []byte, out *kernel.GGMLBlock, b *block) {
 		out.Scales[s], out.Mins[s] = uint8(b.scales[s]+q.form.scale0), uint8(b.mins[s])
 	}
 	q.form.typ.Pack(dst, out)
-}
-
-// ownImportance sets the importances that the quantizers of ggml give to weights when there is nothing else to go by.
-func (f *form) ownImportance(v, x []float64) {
-	for i := range v {
-		v[i] = 1
-	}
-	_ = math.Sqrt
 }

@@ -26,8 +26,8 @@ func extent(x []float64) (low, high float64) {
 }
 
 // linear searches for the scale with the least error: it tries a grid of scales, takes for each the best that leaves the rounding as it is, and
-// repeats that with the best of all. The grid is of places for the largest weight, from half a step within the last integer to where many
-// weights are cut off. The scale can be negative, since the range of integers is not the same on both sides.
+// repeats that with the best of all. The grid is of places for the largest weight: quarters of a step around the last integer, and then up to
+// where many weights are cut off. The scale can be negative, since the range of integers is not the same on both sides.
 func (f *form) linear(x, v []float64) float64 {
 	low, high := extent(x)
 	size := max(-low, high)
@@ -46,16 +46,17 @@ func (f *form) linear(x, v []float64) float64 {
 		return true
 	}
 	last := max(-f.low, f.top)
-	first, step := 1-0.75/last, 0.04
-	if last > 100 {
-		step = 0.02
-	}
-	for i := range 28 {
-		at := (first + float64(float64(i)*step)) * last / size
-		try(at)
+	both := func(place float64) {
+		try(place / size)
 		if f.low != -f.top {
-			try(-at)
+			try(-place / size)
 		}
+	}
+	for i := range 8 {
+		both(last + float64(float64(i-3)*0.25))
+	}
+	for i := range 22 {
+		both(last + 1 + float64(float64(i+1)*0.05)*last)
 	}
 	for range settle {
 		if scale == 0 || !try(1/scale) {
@@ -73,7 +74,7 @@ const cuts = 7
 func (f *form) affineRange(x, v []float64) (scale, offset float64) {
 	low, high := extent(x)
 	if f.super() {
-		low, high = min(low, 0), max(high, 0)
+		low = min(low, 0)
 	}
 	size := high - low
 	s := newFit(x, v)

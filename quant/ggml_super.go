@@ -104,7 +104,7 @@ func (f *form) chooseSuper(b *block, x, v []float64) bool {
 	c := &most[best]
 	b.scale, b.offset, b.scales, b.mins = c.d, c.dmin, c.scales, c.mins
 	for s := range subs {
-		b.grades[s] = c.grade(s)
+		f.settleOn(b, s, id.scales[s], id.mins[s], f.part(x, s), f.part(v, s))
 	}
 	return true
 }
@@ -131,10 +131,14 @@ func (f *form) units(of []float64, low, top int) []uint16 {
 		}
 	}
 	step := max(float64(top)/20, 1)
-	for i := range 4 {
-		add(float64(top) + 0.5 - float64(float64(i)*step))
+	for _, i := range [4]float64{-0.5, 0, 1, 2} {
+		beyond := float64(i * step)
+		if i < 0 {
+			beyond = i
+		}
+		add(float64(top) - beyond)
 		if low < 0 {
-			add(float64(low) - 0.5 + float64(float64(i)*step))
+			add(float64(low) + beyond)
 		}
 	}
 	return units
@@ -214,9 +218,21 @@ func (f *form) resolve(c *super, x, v []float64) super {
 
 // rechoose sets the integers of a sub-block anew, for weights that have changed since its super-block was chosen.
 func (f *form) rechoose(b *block, s int, x, v []float64) {
-	c := super{d: b.scale, dmin: b.offset}
 	scale, minimum := f.ideal(x, v)
-	c.scales[s], c.mins[s] = f.integers(scale, minimum, c.d, c.dmin)
+	f.settleOn(b, s, scale, minimum, x, v)
+}
+
+// settleOn sets the integers of a sub-block to the better of what climbs lead to from those it has and from the nearest to its ideals. Done
+// again for the same weights it changes nothing.
+func (f *form) settleOn(b *block, s int, scale, minimum float64, x, v []float64) {
+	c := super{d: b.scale, dmin: b.offset, scales: b.scales, mins: b.mins}
 	f.climb(&c, s, x, v)
+	now, scaleNow, minNow := c.errs[s], c.scales[s], c.mins[s]
+	c.scales[s], c.mins[s] = f.integers(scale, minimum, c.d, c.dmin)
+	if c.scales[s] != scaleNow || c.mins[s] != minNow {
+		if f.climb(&c, s, x, v); !(c.errs[s] < now) {
+			c.scales[s], c.mins[s] = scaleNow, minNow
+		}
+	}
 	b.scales[s], b.mins[s], b.grades[s] = c.scales[s], c.mins[s], c.grade(s)
 }

@@ -187,14 +187,16 @@ func (s Spec) Build(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, 
 
 // blocks builds the levels of ggml's types.
 func (s Spec) blocks(w []float32, rows, cols int, f *obs.Factor) (kernel.Packed, error) {
-	var importance []float64
-	if s.NeedsHessian() {
-		importance = importances(f)
-	}
-	q := newBlocks(s.ggml, rows, cols, importance)
-	if s.method == GPTQ {
+	q := &blocks{form: forms[s.ggml], rows: rows, cols: cols, size: s.ggml.Block(), data: make([]byte, s.ggml.Bytes(rows, cols))}
+	switch s.method {
+	case GPTQ:
+		q.importance = conditional(f)
 		q.gptq(f, w)
-	} else {
+	case Imatrix:
+		q.importance = meanSquares(f)
+		q.plain(w)
+	default:
+		q.importance = equal(cols)
 		q.plain(w)
 	}
 	if q.err != nil {

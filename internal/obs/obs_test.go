@@ -341,6 +341,87 @@ func TestSweepIsTheLeastSquaresRefit(t *testing.T) {
 	}
 }
 
+// parted is a recorder that decides about parts.
+type parted struct {
+	recorder
+	part  int
+	begun func(w *kernel.Panels, row, n, first, last int)
+}
+
+func (s *parted) Part() int { return s.part }
+
+func (s *parted) BeginPart(w *kernel.Panels, row, n, first, last int) {
+	s.begun(w, row, n, first, last)
+}
+
+// TestPartsSeeAllErrors checks what BeginPart is given, and that parts change what is stored by the order of additions at most.
+func TestPartsSeeAllErrors(t *testing.T) {
+	const rows, tokens = 35, 700
+	r := rand.New(rand.NewPCG(9, 9))
+	for _, c := range [][3]int{{40, 40, 8}, {96, 32, 32}, {96, 32, 16}, {512, 256, 32}, {512, 256, 16}, {300, 256, 16}} {
+		cols, span, part := c[0], c[1], c[2]
+		g := gram(r, cols, tokens)
+		h := damped(g, cols, tokens)
+		f, err := New(g, cols, tokens)
+		if err != nil || f.Failure() != nil {
+			t.Fatal(err, f.Failure())
+		}
+		w := randomWeights(r, rows*cols)
+		s := &parted{recorder: recorder{cols: cols, round: strategies["grid"]}, part: part}
+		spans, parts := 0, 0
+		s.begin = func(_ []float32, first, last int) { spans++ }
+		s.begun = func(now *kernel.Panels, row, n, first, last int) {
+			if first%part != 0 || last != min(first+part, cols) || spans != first/span+1 || row%width != 0 || n != min(width, rows-row) {
+				t.Fatalf("%v: BeginPart(%d, %d, %d, %d) in span %d", c, row, n, first, last, spans)
+			}
+			parts++
+			if row > 0 || first%64 != 0 { // the refit is slow
+				return
+			}
+			x := rowMajor(now)
+			want := refit(h, w[:cols], s.done[:cols], first)
+			for j := first; j < last; j++ {
+				if got := float64(x[j]); math.Abs(got-want[j-first]) > 10*tolerance*(1+math.Abs(want[j-first])) {
+					t.Fatalf("%v: before column %d, column %d is %v, want %v", c, first, j, got, want[j-first])
+				}
+			}
+		}
+		p := pack(w, rows, cols)
+		f.Sweep(p, span, s)
+		if want := (cols + part - 1) / part * 2; parts != want {
+			t.Errorf("%v: %d parts, want %d", c, parts, want)
+		}
+		if !slices.Equal(rowMajor(p), s.done) {
+			t.Errorf("%v: the sweep does not leave what is stored", c)
+		}
+	}
+	for _, c := range [][2]int{{32, 24}, {384, 96}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("spans of %d in parts of %d are taken", c[0], c[1])
+				}
+			}()
+			g := gram(r, 3, 9)
+			f, _ := New(g, 3, 9)
+			f.Sweep(pack(make([]float32, 3), 1, 3), c[0], &parted{recorder: recorder{cols: 3, round: strategies["grid"]}, part: c[1]})
+		}()
+	}
+}
+
+// TestMeanSquares are of the inputs, without damping, whether or not the factor is sound.
+func TestMeanSquares(t *testing.T) {
+	for _, g := range [][]float32{{8, 1, 0, 1, 2, 0, 0, 0, 0}, {8, 10, 0, 10, 2, 0, 0, 0, 0}} {
+		f, err := New(g, 3, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.MeanSquares(); !slices.Equal(got, []float64{2, 0.5, 0}) {
+			t.Errorf("mean squares %v (failure %v)", got, f.Failure())
+		}
+	}
+}
+
 // TestRowsAreIndependent: where the strategy treats rows alike, a row by itself becomes what it becomes among
 // others, bit for bit.
 func TestRowsAreIndependent(t *testing.T) {
