@@ -88,7 +88,7 @@ func (f *fetch) run(ctx context.Context) (m Model, err error) {
 		path, have = f.cached(known, false)
 	}
 	if f.offline && !have {
-		return m, permanentf("HF_HUB_OFFLINE is set and %s does not have revision %s whole", f.cache, f.ref.revision())
+		return m, permanentf("HF_HUB_OFFLINE is set, and %s has no whole copy of revision %s", f.cache, f.ref.revision())
 	}
 	if f.offline {
 		m.Ref.Revision, m.Path = known, path

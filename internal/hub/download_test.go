@@ -20,10 +20,10 @@ import (
 )
 
 // cut makes the content server end the connection of each of the first n requests after some bytes.
-func (w *world) cut(n int32, after int) {
+func cut(n int32, after int) hubtest.Hook {
 	var left atomic.Int32
 	left.Store(n)
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+	return func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.URL.RawQuery == "" || left.Add(-1) < 0 {
 			return false
 		}
@@ -60,7 +60,7 @@ func (w *world) ranges() []string {
 
 func TestCutConnection(t *testing.T) {
 	w, _ := newWorld(t)
-	w.cut(7, 10_000) // more often than failures in a row are borne: each brings something
+	w.SetHook(cut(7, 10_000)) // more often than failures in a row are borne: each brings something
 	m := w.fetch(t, "hf:o/n")
 	if got := read(t, filepath.Join(m.Path, "model.safetensors")); got != weights {
 		t.Errorf("%d bytes, not those of the hub", len(got))
@@ -77,11 +77,13 @@ func TestCutConnection(t *testing.T) {
 // Half a file is said, kept and gone on with by the next call.
 func TestHalfFile(t *testing.T) {
 	w, commit := newWorld(t)
-	w.cut(1, 50_000)
-	once := w.Hook
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
-		return once(rw, r) || r.URL.RawQuery != "" && func() bool { panic(http.ErrAbortHandler) }()
-	}
+	once := cut(1, 50_000)
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
+		if once(rw, r); r.URL.RawQuery == "" {
+			return false
+		}
+		panic(http.ErrAbortHandler)
+	})
 	_, err := w.Fetch(t.Context(), parse(t, "hf:o/n"), nil)
 	wantError(t, err, false, "model.safetensors", "cut", "tried 5 times")
 	if got := read(t, w.partial()); got != weights[:50_000] {
@@ -90,7 +92,7 @@ func TestHalfFile(t *testing.T) {
 	if _, err := os.Stat(w.repo("snapshots", commit, "model.safetensors")); err == nil {
 		t.Error("a partial file has the final name")
 	}
-	w.Hook = nil
+	w.SetHook(nil)
 	w.Requests()
 	first := int64(-1)
 	m, err := w.another().Fetch(t.Context(), parse(t, "hf:o/n"), func(p Progress) {
@@ -113,7 +115,7 @@ func TestInterruptedDownload(t *testing.T) {
 	w, _ := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.URL.RawQuery == "" {
 			return false
 		}
@@ -122,7 +124,7 @@ func TestInterruptedDownload(t *testing.T) {
 		rw.(http.Flusher).Flush()
 		<-r.Context().Done()
 		return true
-	}
+	})
 	_, err := w.Fetch(ctx, parse(t, "hf:o/n"), func(p Progress) {
 		if p.File == "model.safetensors" && p.Done > 100_000 {
 			cancel()
@@ -135,7 +137,7 @@ func TestInterruptedDownload(t *testing.T) {
 	if kept == 0 || kept >= len(weights) {
 		t.Fatalf("kept %d bytes", kept)
 	}
-	w.Hook = nil
+	w.SetHook(nil)
 	w.Requests()
 	w.fetch(t, "hf:o/n")
 	if got := w.ranges(); len(got) != 1 || got[0] != fmt.Sprintf("bytes=%d-", kept) {
@@ -175,7 +177,7 @@ func TestOddParts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, _ := newWorld(t)
-			w.Hook = tt.hook
+			w.SetHook(tt.hook)
 			write(t, w.partial(), tt.partial)
 			m := w.fetch(t, "hf:o/n")
 			if got := read(t, filepath.Join(m.Path, "model.safetensors")); got != weights {
@@ -201,13 +203,13 @@ func TestCorrupted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, commit := newWorld(t)
-			w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+			w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
 				if r.Method != "GET" || !strings.HasSuffix(r.URL.Path, "/"+tt.file) || (tt.file == "model.safetensors" && r.URL.RawQuery == "") {
 					return false
 				}
 				fmt.Fprint(rw, tt.body)
 				return true
-			}
+			})
 			_, err := w.Fetch(t.Context(), parse(t, "hf:o/n"), nil)
 			wantError(t, err, tt.permanent, tt.want...)
 			if _, err := os.Lstat(w.repo("snapshots", commit, tt.file)); err == nil {
@@ -220,7 +222,7 @@ func TestCorrupted(t *testing.T) {
 			if info, err := os.Stat(blob + ".incomplete"); err == nil && info.Size() >= int64(len(smallModel()[tt.file])) {
 				t.Errorf("%d bytes of it are left", info.Size())
 			}
-			w.Hook = nil
+			w.SetHook(nil)
 			w.fetch(t, "hf:o/n")
 		})
 	}
@@ -229,14 +231,14 @@ func TestCorrupted(t *testing.T) {
 // Of a content that a mirror names in its own way the length is checked.
 func TestOtherTags(t *testing.T) {
 	w, _ := newWorld(t)
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Method == "HEAD" && strings.HasSuffix(r.URL.Path, "/config.json") {
 			rw.Header().Set("ETag", `W/"5f3c-a1"`)
 			rw.Header().Set("Content-Length", fmt.Sprint(len(smallModel()["config.json"])))
 			return true
 		}
 		return false
-	}
+	})
 	w.fetch(t, "hf:o/n")
 	if got := read(t, w.repo("blobs", "5f3c-a1")); got != smallModel()["config.json"] {
 		t.Errorf("it holds %q", got)
@@ -249,7 +251,7 @@ func TestStalledServer(t *testing.T) {
 	done := make(chan struct{})
 	defer close(done)
 	var once sync.Once
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) (took bool) {
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) (took bool) {
 		if r.URL.RawQuery == "" {
 			return false
 		}
@@ -264,7 +266,7 @@ func TestStalledServer(t *testing.T) {
 			took = true
 		})
 		return took
-	}
+	})
 	w.fetch(t, "hf:o/n")
 	if got := w.ranges(); len(got) != 2 || got[1] != "bytes=1000-" {
 		t.Errorf("asked for ranges %q", got)

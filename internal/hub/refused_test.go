@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 			want: []string{"401", "Invalid username", "token in HF_TOKEN is not accepted"}},
 		{name: "gated", prepare: func(s *hubtest.Server) { s.Gated = true }, permanent: true, want: []string{"gated", "HF_TOKEN", "/o/n"}},
 		{name: "gated, token", token: "hf_x", prepare: func(s *hubtest.Server) { s.Gated = true }, permanent: true, want: []string{"gated", "token in HF_TOKEN", "/o/n"}},
-		{name: "forbidden", token: "hf_x", prepare: func(s *hubtest.Server) { s.Hook = answer(403) }, permanent: true, want: []string{"403", "HF_TOKEN"}},
+		{name: "forbidden", token: "hf_x", prepare: func(s *hubtest.Server) { s.SetHook(answer(403)) }, permanent: true, want: []string{"403", "HF_TOKEN"}},
 		{name: "only bin", prepare: only("config.json", "pytorch_model.bin"), permanent: true, want: []string{"pytorch_model.bin", "safetensors"}},
 		{name: "only GGUF", prepare: only("a.gguf", "b.gguf", "c.gguf", "d.gguf", "e.gguf"), permanent: true, want: []string{"hf:o/n/a.gguf", "d.gguf and 1 more"}},
 		{name: "no weights", prepare: only("config.json"), permanent: true, want: []string{"neither model.safetensors nor"}},
@@ -81,37 +81,37 @@ func TestRefused(t *testing.T) {
 		{name: "no shard", prepare: func(s *hubtest.Server) {
 			s.Commit("o/n", map[string]string{"config.json": "{}", "model.safetensors.index.json": `{"weight_map":{"a":"x.safetensors"}}`})
 		}, permanent: true, want: []string{"no file x.safetensors"}},
-		{name: "no hub", prepare: func(s *hubtest.Server) { s.Hook = answer(200) }, permanent: true, want: []string{"does not answer as a hub"}},
+		{name: "no hub", prepare: func(s *hubtest.Server) { s.SetHook(answer(200)) }, permanent: true, want: []string{"does not answer as a hub"}},
 		{name: "a hub without tags", prepare: func(s *hubtest.Server) {
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" }
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" })
 		}, permanent: true, want: []string{"no ETag", "config.json"}},
 		{name: "a tag that is a path", prepare: func(s *hubtest.Server) {
 			head := answer(200, "ETag", `"../../../x"`, "Content-Length", "2")
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" && head(w, r) }
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" && head(w, r) })
 		}, permanent: true, want: []string{"no ETag", "config.json"}},
 		{name: "another commit", prepare: func(s *hubtest.Server) {
 			head := answer(200, "ETag", `"x"`, "Content-Length", "2", "X-Repo-Commit", "0123")
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" && head(w, r) }
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool { return r.Method == "HEAD" && head(w, r) })
 		}, permanent: true, want: []string{"commit 0123"}},
-		{name: "too many requests", prepare: func(s *hubtest.Server) { s.Hook = answer(429, "Retry-After", "2") }, want: []string{"o/n", "429", "tried 5 times"}},
-		{name: "too many for long", prepare: func(s *hubtest.Server) { s.Hook = answer(429, "Retry-After", "3600") }, want: []string{"429", "wait for 1h0m0s"}},
+		{name: "too many requests", prepare: func(s *hubtest.Server) { s.SetHook(answer(429, "Retry-After", "2")) }, want: []string{"o/n", "429", "tried 5 times"}},
+		{name: "too many for long", prepare: func(s *hubtest.Server) { s.SetHook(answer(429, "Retry-After", "3600")) }, want: []string{"429", "wait for 1h0m0s"}},
 		{name: "too many for the content", prepare: func(s *hubtest.Server) {
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 				return r.URL.RawQuery != "" && answer(503)(w, r)
-			}
+			})
 		}, want: []string{"model.safetensors", "503", "tried 5 times"}},
 		{name: "content refused", token: "hf_x", prepare: func(s *hubtest.Server) {
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 				return r.URL.RawQuery != "" && answer(403)(w, r)
-			}
+			})
 		}, want: []string{"model.safetensors", "403", "tried 5 times"}},
-		{name: "server error", prepare: func(s *hubtest.Server) { s.Hook = answer(502) }, want: []string{"502"}},
-		{name: "teapot", prepare: func(s *hubtest.Server) { s.Hook = answer(418) }, permanent: true, want: []string{"418"}},
+		{name: "server error", prepare: func(s *hubtest.Server) { s.SetHook(answer(502)) }, want: []string{"502"}},
+		{name: "teapot", prepare: func(s *hubtest.Server) { s.SetHook(answer(418)) }, permanent: true, want: []string{"418"}},
 		{name: "circle", prepare: func(s *hubtest.Server) {
-			s.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			s.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 				http.Redirect(w, r, r.URL.Path, http.StatusFound)
 				return true
-			}
+			})
 		}, want: []string{"circles"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestWaits(t *testing.T) {
 		{"Ratelimit": {`"api";r=12;t=40`}},
 		{},
 	}
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
 		if len(answers) == 0 {
 			return false
 		}
@@ -198,7 +198,7 @@ func TestWaits(t *testing.T) {
 		answers = answers[1:]
 		rw.WriteHeader(http.StatusTooManyRequests)
 		return true
-	}
+	})
 	notes := map[string]bool{}
 	if _, err := w.Fetch(t.Context(), parse(t, "hf:o/n"), func(p Progress) { notes[p.Note] = true }); err != nil {
 		t.Fatal(err)
@@ -248,11 +248,11 @@ func TestAskedWait(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	w, _ := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	w.Hook = func(rw http.ResponseWriter, r *http.Request) bool {
+	w.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
 		rw.WriteHeader(http.StatusServiceUnavailable)
 		cancel()
 		return true
-	}
+	})
 	if _, err := w.Fetch(ctx, parse(t, "hf:o/n"), nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
 	}

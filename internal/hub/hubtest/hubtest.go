@@ -21,16 +21,24 @@ import (
 // Server is a hub and, on another host, the content server that it redirects to for large files.
 type Server struct {
 	Hub, Content *httptest.Server
-	Token        string // that requests must carry; empty: none need to
-	Gated        bool   // files are not given to anyone
-
-	// Hook, if set, sees each request first, and reports whether it answered.
-	Hook func(w http.ResponseWriter, r *http.Request) bool
+	Token        string // that requests must carry, set before the first; empty: none need to
+	Gated        bool   // files are not given to anyone; set before the first request
 
 	mu       sync.Mutex
+	hook     Hook
 	repos    map[string]map[string]map[string][]byte // files by repository, commit and name
 	branches map[string]string                       // commits by repository and branch: owner/name@main
 	requests []Request
+}
+
+// Hook sees a request before the server does, and reports whether it answered.
+type Hook func(w http.ResponseWriter, r *http.Request) bool
+
+// SetHook lets f see each request from now on; nil: none.
+func (s *Server) SetHook(f Hook) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hook = f
 }
 
 // Request is what a server was asked.
@@ -119,8 +127,9 @@ func (s *Server) handler(content bool) http.Handler {
 		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		s.mu.Lock()
 		s.requests = append(s.requests, Request{Content: content, Method: r.Method, Path: r.URL.EscapedPath(), Range: r.Header.Get("Range"), Token: token})
+		hook := s.hook
 		s.mu.Unlock()
-		if s.Hook != nil && s.Hook(w, r) {
+		if hook != nil && hook(w, r) {
 			return
 		}
 		if !content && s.Token != "" && token != s.Token {
