@@ -38,7 +38,7 @@ histories: ## record the workflow histories that the replay tests read
 	$(GO) test ./internal/devserver -run TestRuns -record
 
 fuzz: ## every fuzz test for FUZZTIME
-	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./evalworker ./internal/kernel); do \
+	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./evalworker ./internal/kernel ./internal/hub); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 		done; done

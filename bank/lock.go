@@ -2,26 +2,25 @@ package bank
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
+
+	"github.com/paretopress/paretopress/internal/durable"
 )
 
 // lock waits until no other process or goroutine writes to the bank in dir. A writer holds it for the
 // time of one write, and loses it when its process ends.
-func lock(dir string) (unlock func(), err error) { return takeLock(dir, true) }
+func lock(dir string) (unlock func(), err error) {
+	return locked(durable.Lock(filepath.Join(dir, lockName)))
+}
 
 // tryLock is lock without waiting: it returns an error if another holds the lock.
-func tryLock(dir string) (unlock func(), err error) { return takeLock(dir, false) }
+func tryLock(dir string) (unlock func(), err error) {
+	return locked(durable.TryLock(filepath.Join(dir, lockName)))
+}
 
-func takeLock(dir string, wait bool) (unlock func(), err error) {
-	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+func locked(unlock func(), err error) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("bank: %w", err)
 	}
-	if err := flock(f, wait); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("bank: lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
+	return unlock, nil
 }

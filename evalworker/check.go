@@ -1,15 +1,22 @@
 package evalworker
 
 import (
+	"context"
+
 	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
 )
 
 // Check reports what is wrong with a job on its model and text before there is a run folder: what
-// Prepare would find, except in weights and banks.
-func Check(job workflows.Job) error {
-	ck, err := engine.Open(job.Model)
+// Prepare would find, except in weights and banks. A model of h, the Hugging Face hub, is fetched if need be.
+func Check(ctx context.Context, job workflows.Job, h *hub.Client) error {
+	path, err := locate(ctx, job.Model, h, nil)
+	if err != nil {
+		return err
+	}
+	ck, err := engine.Open(path)
 	if err != nil {
 		return mark(ErrJob, err)
 	}

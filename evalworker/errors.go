@@ -9,6 +9,7 @@ import (
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/durable"
+	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -62,6 +63,7 @@ func classify(err error) error {
 		{ErrDamaged, workflows.ErrCorrupt},
 		{ErrCandidate, workflows.ErrBadCandidate},
 		{ErrJob, workflows.ErrBadSpec},
+		{hub.ErrPermanent, workflows.ErrBadSpec},
 		{engine.ErrMalformed, workflows.ErrBadSpec},
 		{engine.ErrUnsupported, workflows.ErrBadSpec},
 		{engine.ErrNotFinite, workflows.ErrBadSpec},

@@ -215,7 +215,7 @@ func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want 
 	if rounded {
 		check.Tolerance = roundedTolerance
 	}
-	m := newModels(1, w.options.Threads, 0)
+	m := newModels(1, w.options.Threads, 0, nil)
 	defer m.close()
 	s, err := m.acquire(ctx, modelKey{ref: path, numerics: x.slot.model.Numerics()})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/hub"
 )
 
 // models holds the models that a worker keeps loaded: one a slot.
@@ -16,10 +17,12 @@ type models struct {
 	free    chan struct{} // a token for each slot that is not in use
 	threads int           // of a slot
 	cache   int64         // bytes that a slot may keep, beyond what it needs
+	hub     *hub.Client
 
 	mu          sync.Mutex
 	idle        []*slot // most recently used last
 	checkpoints map[string]*checkpoint
+	paths       map[string]string // of models of the Hugging Face hub, by reference
 }
 
 // checkpoint is an open model file that slots share.
@@ -46,8 +49,9 @@ type slot struct {
 	speed      float64                 // tokens a second of late, 0 if not known
 }
 
-func newModels(slots, threads int, cache int64) *models {
-	m := &models{free: make(chan struct{}, slots), threads: max(1, threads/slots), cache: cache / int64(slots), checkpoints: map[string]*checkpoint{}}
+func newModels(slots, threads int, cache int64, h *hub.Client) *models {
+	m := &models{free: make(chan struct{}, slots), threads: max(1, threads/slots), cache: cache / int64(slots), hub: h,
+		checkpoints: map[string]*checkpoint{}, paths: map[string]string{}}
 	for range slots {
 		m.free <- struct{}{}
 	}
@@ -65,15 +69,19 @@ func (m *models) acquire(ctx context.Context, key modelKey) (*slot, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	s, err := m.load(key)
+	path, err := m.locate(ctx, key.ref, nil)
+	var s *slot
+	if err == nil {
+		s, err = m.load(key, path)
+	}
 	if err != nil {
 		m.free <- struct{}{}
 	}
 	return s, err
 }
 
-// load returns an idle slot that has the model, or loads it in the place of the one idle longest.
-func (m *models) load(key modelKey) (*slot, error) {
+// load returns an idle slot that has the model, or loads it from a path in the place of the one idle longest.
+func (m *models) load(key modelKey, path string) (*slot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, s := range slices.Backward(m.idle) {
@@ -87,7 +95,7 @@ func (m *models) load(key modelKey) (*slot, error) {
 		m.unload(m.idle[0])
 		m.idle = m.idle[1:]
 	}
-	ck, err := m.open(key.ref, key.digest)
+	ck, err := m.open(key.ref, path, key.digest)
 	if err != nil {
 		return nil, err
 	}
@@ -101,9 +109,9 @@ func (m *models) load(key modelKey) (*slot, error) {
 	return &slot{key: key, checkpoint: ck, model: model, levels: map[string]engine.Level{}}, nil
 }
 
-// open returns the checkpoint of ref. m.mu is held.
-func (m *models) open(ref, want string) (*checkpoint, error) {
-	ck, err := m.shared(ref)
+// open returns the checkpoint of ref, which lies at path. m.mu is held.
+func (m *models) open(ref, path, want string) (*checkpoint, error) {
+	ck, err := m.shared(ref, path)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +122,11 @@ func (m *models) open(ref, want string) (*checkpoint, error) {
 	return ck, nil
 }
 
-func (m *models) shared(ref string) (*checkpoint, error) {
+func (m *models) shared(ref, path string) (*checkpoint, error) {
 	if ck := m.checkpoints[ref]; ck != nil {
 		return ck, nil
 	}
-	opened, err := engine.Open(ref)
+	opened, err := engine.Open(path)
 	if err != nil {
 		return nil, mark(ErrJob, err)
 	}

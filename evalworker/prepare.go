@@ -39,6 +39,9 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		return out, err
 	}
 	report(workflows.Progress{Total: 1, Unit: "files", Note: "opening " + job.Model})
+	if _, err := w.models.locate(ctx, job.Model, fetching(report)); err != nil {
+		return out, err
+	}
 	s, err := w.models.acquire(ctx, modelKey{ref: job.Model, digest: job.ModelDigest, numerics: numericsOf(job.Numerics)})
 	if err != nil {
 		return out, err
@@ -205,7 +208,7 @@ func (w *Workbench) missing(r *run, need map[string][]Level, c engine.Config) ([
 
 // modelName describes a model for people.
 func modelName(job workflows.Job, c engine.Config) string {
-	return fmt.Sprintf("%s %s %.1f M parameters", filepath.Base(job.Model), c.Arch, float64(c.Parameters())/1e6)
+	return fmt.Sprintf("%s %s %.1f M parameters", job.ModelName(), c.Arch, float64(c.Parameters())/1e6)
 }
 
 // spaceText describes a space for people.

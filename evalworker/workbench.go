@@ -2,9 +2,11 @@ package evalworker
 
 import (
 	"errors"
+	"os"
 	"sync"
 
 	"github.com/paretopress/paretopress/bank"
+	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -16,6 +18,8 @@ type Options struct {
 	// that candidates share, what the dense models predict. Negative: as little as possible. [a quarter of
 	// the machine's memory, [DefaultCache]]
 	Cache int64
+	// Hub is where models that are named hf:owner/name come from. [that of the process's environment]
+	Hub *hub.Client
 }
 
 func (o Options) withDefaults() Options {
@@ -27,6 +31,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Cache == 0 {
 		o.Cache = DefaultCache()
+	}
+	if o.Hub == nil {
+		o.Hub = hub.New(os.Getenv)
 	}
 	return o
 }
@@ -55,7 +62,7 @@ type Workbench struct {
 func NewWorkbench(o Options) *Workbench {
 	o = o.withDefaults()
 	return &Workbench{
-		options: o, models: newModels(o.Slots, o.Threads, max(0, o.Cache/4*3)), teachers: newTeachers(max(minTeachers, o.Cache/4)),
+		options: o, models: newModels(o.Slots, o.Threads, max(0, o.Cache/4*3), o.Hub), teachers: newTeachers(max(minTeachers, o.Cache/4)),
 		banks: map[string]*bank.Bank{}, histories: map[string]*history{},
 	}
 }

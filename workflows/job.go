@@ -55,7 +55,7 @@ const Builtin = "builtin"
 // A zero field means its default; see [Job.SetDefaults].
 type Job struct {
 	Name              string   `json:"name,omitempty" yaml:"name,omitempty"`                                 // what the run is called; default: the model and the space
-	Model             string   `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored) or "builtin"
+	Model             string   `json:"model" yaml:"model"`                                                   // a folder, a .gguf file (absolute once stored), hf:owner/name (with @commit once stored) or "builtin"
 	Text              string   `json:"text,omitempty" yaml:"text,omitempty"`                                 // file to calibrate, search and (without HeldOutText) test on; empty only for "builtin"
 	HeldOutText       string   `json:"held-out-text,omitempty" yaml:"held-out-text,omitempty"`               // file to test on
 	SeqLen            int      `json:"seq-len" yaml:"seq-len"`                                               // tokens a window
@@ -118,7 +118,17 @@ func (j *Job) SetDefaults() {
 		set(&j.CalibrationTokens, 1<<16)
 		set(&j.Budget, 1<<20)
 	}
-	set(&j.Name, strings.TrimSuffix(filepath.Base(j.Model), ".gguf")+"-"+j.Space)
+	set(&j.Name, strings.TrimSuffix(j.ModelName(), ".gguf")+"-"+j.Space)
+}
+
+// ModelName is what the model is called for short: the last part of its reference, without the revision of one of the
+// Hugging Face hub.
+func (j Job) ModelName() string {
+	name := filepath.Base(j.Model)
+	if repo, _, ok := strings.Cut(j.Model, "@"); ok && strings.HasPrefix(j.Model, "hf:") && !strings.HasSuffix(name, ".gguf") {
+		name = filepath.Base(repo)
+	}
+	return name
 }
 
 // DefaultTypes are the types of ggml that a deployable quant space uses. Of types of one size in a matrix only the first counts, and no

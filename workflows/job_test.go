@@ -30,6 +30,16 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.Equal(t, "builtin-quant", j.Name)
 }
 
+func TestModelName(t *testing.T) {
+	for model, want := range map[string]string{
+		"builtin": "builtin", "/models/llama": "llama", "/models/a@b.gguf": "a@b.gguf", "/models/a@b": "a@b",
+		"hf:owner/name": "name", "hf:owner/name@0123456789abcdef0123456789abcdef01234567": "name", "hf:owner/name@refs/pr/1": "name",
+		"hf:owner/name@main/q4/file.gguf": "file.gguf",
+	} {
+		require.Equal(t, want, Job{Model: model}.ModelName(), model)
+	}
+}
+
 // Each error names the flag to mend.
 func TestValidateNamesTheFlag(t *testing.T) {
 	for flag, spoil := range map[string]func(*Job){

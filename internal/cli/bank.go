@@ -49,7 +49,7 @@ and space finds it in the data folder (or in --bank) and builds nothing. What is
 
 // bankBuild builds a bank by the activities of a run, in a run folder that is thrown away.
 func (s *session) bankBuild(ctx context.Context, flags *pflag.FlagSet) error {
-	job, err := s.buildJob(flags, "")
+	job, err := s.buildJob(ctx, flags, "")
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *session) bankBuild(ctx context.Context, flags *pflag.FlagSet) error {
 	if err := evalworker.WriteJob(folder, job); err != nil {
 		return err
 	}
-	w := evalworker.NewWorkbench(evalworker.Options{Slots: 1, Cache: s.cache.bytes})
+	w := evalworker.NewWorkbench(evalworker.Options{Slots: 1, Cache: s.cache.bytes, Hub: s.hub()})
 	defer w.Close()
 	p := s.newProgress()
 	defer p.close()

@@ -45,7 +45,7 @@ parent that are scored together; and memory. Candidates have 3 to 5 bits. Nothin
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.model, "model", workflows.Builtin, "Hugging Face folder, .gguf file, or builtin")
+	f.StringVar(&o.model, "model", workflows.Builtin, modelUsage)
 	f.StringVar(&o.text, "text", "", "text file (default: that of the builtin model)")
 	f.IntVar(&o.seqLen, "seq-len", 512, "tokens a window")
 	f.IntVar(&o.windows, "windows", 4, "windows that a candidate is scored on")
@@ -101,7 +101,11 @@ func (s *session) bench(ctx context.Context, o benchOptions) error {
 			return usagef("--text: %w", err)
 		}
 	}
-	ck, err := engine.Open(o.model)
+	name, model, err := s.fetchModel(ctx, o.model)
+	if err != nil {
+		return err
+	}
+	ck, err := engine.Open(model)
 	if err != nil {
 		return err
 	}
@@ -110,8 +114,8 @@ func (s *session) bench(ctx context.Context, o benchOptions) error {
 
 	p := s.newProgress()
 	defer p.close()
-	r := benchReport{CPU: cpuid.CPU.BrandName, Kernel: kernel.Active(), Threads: o.threads, Model: o.model, SeqLen: o.seqLen, Offspring: o.offspring}
-	in := evalworker.BenchInput{Model: o.model, Text: o.text, SeqLen: o.seqLen, Windows: o.windows, Offspring: o.offspring, Time: o.time(), Resident: residentMemory}
+	r := benchReport{CPU: cpuid.CPU.BrandName, Kernel: kernel.Active(), Threads: o.threads, Model: name, SeqLen: o.seqLen, Offspring: o.offspring}
+	in := evalworker.BenchInput{Model: model, Text: o.text, SeqLen: o.seqLen, Windows: o.windows, Offspring: o.offspring, Time: o.time(), Resident: residentMemory}
 	speeds, err := evalworker.Bench(ctx, in, evalworker.Options{Threads: o.threads, Cache: o.cache.bytes},
 		func(now workflows.Progress) { p.report("evaluation", now.Unit, now.Done, now.Total, now.Note) })
 	if err != nil {

@@ -130,7 +130,7 @@ func (s *session) serve(ctx context.Context, o devserver.Options, slots, threads
 
 // startWorkers starts workers for b in this process.
 func (s *session) startWorkers(b *backend, slots, threads int) error {
-	w, err := evalworker.New(b.client, evalworker.Options{Slots: slots, Threads: threads, Cache: s.cache.bytes})
+	w, err := evalworker.New(b.client, evalworker.Options{Slots: slots, Threads: threads, Cache: s.cache.bytes, Hub: s.hub()})
 	if err != nil {
 		return err
 	}

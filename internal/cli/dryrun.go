@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
 	"gopkg.in/yaml.v3"
@@ -11,8 +12,8 @@ import (
 )
 
 // dryRun prints the job and what it will cost.
-func (s *session) dryRun(p plan) error {
-	ck, err := engine.Open(p.job.Model)
+func (s *session) dryRun(ctx context.Context, p plan) error {
+	ck, err := s.openModel(ctx, p.job.Model)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ line for each part that is not dense.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&in.Model, "model", workflows.Builtin, "Hugging Face folder, .gguf file, or builtin")
+	f.StringVar(&in.Model, "model", workflows.Builtin, modelUsage)
 	f.StringVar(&in.Text, "text", "", "text file")
 	f.StringVar(&in.Config, "config", "", "file of levels")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
@@ -74,6 +74,10 @@ func (s *session) eval(ctx context.Context, in evalworker.SingleInput) error {
 		if _, err := os.Stat(file.path); err != nil {
 			return usagef("%s: %w", file.flag, err)
 		}
+	}
+	var err error
+	if _, in.Model, err = s.fetchModel(ctx, in.Model); err != nil {
+		return err
 	}
 	w := evalworker.NewWorkbench(evalworker.Options{Cache: s.cache.bytes})
 	defer w.Close()

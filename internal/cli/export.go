@@ -46,7 +46,7 @@ or with --simulated all, in 16 bits.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&in.Model, "model", "", "Hugging Face folder, .gguf file, or builtin")
+	f.StringVar(&in.Model, "model", "", modelUsage)
 	f.StringVar(&in.Config, "config", "", "file of levels (default: the model as it is)")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
 	f.StringVar(&in.Format, "format", evalworker.FormatGGUF, "gguf, or hf: a Hugging Face folder")
@@ -101,7 +101,13 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 		in.Folder, in.Point = folder, args[1]
 	}
 	in.Command = "paretopress " + strings.Join(s.Args, " ")
-	w := evalworker.NewWorkbench(evalworker.Options{Cache: s.cache.bytes})
+	if in.Model != "" {
+		var err error
+		if _, in.Model, err = s.fetchModel(ctx, in.Model); err != nil {
+			return err
+		}
+	}
+	w := evalworker.NewWorkbench(evalworker.Options{Cache: s.cache.bytes, Hub: s.hub()})
 	defer w.Close()
 	p := s.newProgress()
 	task := "" // at work

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/paretopress/paretopress/evalworker"
+	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/workflows"
 )
@@ -15,7 +17,7 @@ import (
 // jobFlags binds the flags of a job to j, whose present values are the defaults. The names are those
 // of the keys in job.yaml.
 func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
-	f.StringVar(&j.Model, "model", j.Model, "Hugging Face folder, .gguf file, or builtin (default builtin)")
+	f.StringVar(&j.Model, "model", j.Model, modelUsage+" (default builtin)")
 	f.StringVar(&j.Text, "text", j.Text, "text file to calibrate, search and test on (the builtin model has its own)")
 	f.StringVar(&j.HeldOutText, "held-out-text", j.HeldOutText, "another text file to test on (default: a quarter of the text's windows)")
 	f.StringVar(&j.Space, "space", j.Space, "what to search over: sparsity, quant or drop (default quant)")
@@ -41,8 +43,8 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 }
 
 // buildJob puts a job together: the file's keys, over them the flags that were given, under them the
-// defaults. Paths become absolute.
-func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, error) {
+// defaults. Paths become absolute, and the revision of a model of the Hugging Face hub, which is fetched, a commit.
+func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file string) (workflows.Job, error) {
 	var job workflows.Job
 	if file != "" {
 		b, err := os.ReadFile(file)
@@ -85,7 +87,7 @@ func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, er
 		file bool // must be an existing file
 	}{{"--model", &job.Model, true}, {"--text", &job.Text, true}, {"--held-out-text", &job.HeldOutText, true}, {"--bank", &job.Bank, false}}
 	for _, p := range paths {
-		if *p.path == "" || (p.flag == "--model" && *p.path == workflows.Builtin) {
+		if *p.path == "" || (p.flag == "--model" && (*p.path == workflows.Builtin || hub.IsRef(*p.path))) {
 			continue
 		}
 		if *p.path, err = filepath.Abs(*p.path); err != nil {
@@ -95,5 +97,6 @@ func (s *session) buildJob(flags *pflag.FlagSet, file string) (workflows.Job, er
 			return job, usagef("%s: %w", p.flag, err)
 		}
 	}
-	return job, nil
+	job.Model, _, err = s.fetchModel(ctx, job.Model) // last: it may take long
+	return job, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -127,7 +126,7 @@ func (s *session) jobsList(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		row := jobRow{ID: id, State: "unfinished", Model: filepath.Base(job.Model), Space: job.Space, Target: job.Target,
+		row := jobRow{ID: id, State: "unfinished", Model: job.ModelName(), Space: job.Space, Target: job.Target,
 			Budget: job.Budget, Folder: folders[i]}
 		if front, err := readFront(folders[i]); err == nil {
 			row.Tokens = front.Tokens

@@ -1,12 +1,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
-
-	"github.com/paretopress/paretopress/engine"
 )
 
 func (s *session) modelCommand() *cobra.Command {
@@ -19,12 +18,12 @@ func (s *session) modelCommand() *cobra.Command {
 	var text string
 	tokens := &cobra.Command{
 		Use: "tokens MODEL", Short: "Print the token ids of a text", Args: exactly(1, "a model"),
-		RunE: func(_ *cobra.Command, args []string) error { return s.modelTokens(args[0], text) },
+		RunE: func(cmd *cobra.Command, args []string) error { return s.modelTokens(cmd.Context(), args[0], text) },
 	}
 	tokens.Flags().StringVar(&text, "text", "", "text file")
 	cmd.AddCommand(
 		&cobra.Command{Use: "info MODEL", Short: "Print what a model is", Args: exactly(1, "a model"),
-			RunE: func(_ *cobra.Command, args []string) error { return s.modelInfo(args[0]) }},
+			RunE: func(cmd *cobra.Command, args []string) error { return s.modelInfo(cmd.Context(), args[0]) }},
 		tokens)
 	return cmd
 }
@@ -44,8 +43,8 @@ type modelReport struct {
 	Digest       string `json:"digest"`
 }
 
-func (s *session) modelInfo(ref string) error {
-	ck, err := engine.Open(ref)
+func (s *session) modelInfo(ctx context.Context, ref string) error {
+	ck, err := s.openModel(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -71,7 +70,7 @@ digest        %s
 	return err
 }
 
-func (s *session) modelTokens(ref, text string) error {
+func (s *session) modelTokens(ctx context.Context, ref, text string) error {
 	if text == "" {
 		return usagef("--text: no text given")
 	}
@@ -79,7 +78,7 @@ func (s *session) modelTokens(ref, text string) error {
 	if err != nil {
 		return fmt.Errorf("--text: %w", err)
 	}
-	ck, err := engine.Open(ref)
+	ck, err := s.openModel(ctx, ref)
 	if err != nil {
 		return err
 	}

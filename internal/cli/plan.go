@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -28,11 +29,11 @@ type plan struct {
 var unsafeName = regexp.MustCompile(`[^A-Za-z0-9._=-]+`)
 
 // planRun decides the run's id and folder from the job and looks at what the folder holds.
-func (s *session) planRun(flags *pflag.FlagSet, rf runFlags) (plan, error) {
+func (s *session) planRun(ctx context.Context, flags *pflag.FlagSet, rf runFlags) (plan, error) {
 	if rf.resume && rf.out != "" {
 		return s.planResume(flags, rf.out)
 	}
-	job, err := s.buildJob(flags, rf.file)
+	job, err := s.buildJob(ctx, flags, rf.file)
 	if err != nil {
 		return plan{}, err
 	}

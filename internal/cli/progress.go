@@ -61,6 +61,9 @@ func (p *progress) report(label, unit string, done, total int64, note string) {
 	if t.finished {
 		return
 	}
+	if t.unit != unit && total > 0 { // it has come to work of another kind
+		t.unit, t.done, t.first = unit, 0, done
+	}
 	t.done, t.total, t.note = max(done, t.done), total, note
 	if t.bar != nil {
 		t.show(p.now())

@@ -28,6 +28,24 @@ func TestPlainProgress(t *testing.T) {
 	}
 }
 
+// A task that goes from one kind of work to another, as from fetching a model to reading it, counts anew.
+func TestProgressOfAnotherKind(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(0, 0)
+	p := &progress{out: &out, tasks: map[string]*task{}, now: func() time.Time { return now }}
+	for _, r := range []struct {
+		unit        string
+		done, total int64
+	}{{"steps", 0, 0}, {"bytes", 5000, 8000}, {"steps", 0, 0}, {"files", 0, 1}} {
+		p.report("prepare", r.unit, r.done, r.total, "")
+		now = now.Add(plainInterval)
+	}
+	want := "prepare    begun\nprepare     62% 5000/8000 bytes\nprepare    5000 bytes\nprepare      0% 0/1 files\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
 func TestNumbersForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 9999: "9999", 10000: "10k", 123456: "123k", 1_500_000: "1.5M", 45_000_000: "45M", 2_500_000_000: "2.5G"} {
 		if got := count(n); got != want {

@@ -65,12 +65,12 @@ Every flag of the job can be a key of a YAML file given with -f; flags on the co
 
 // run carries the job out, or goes on with it, and prints the front.
 func (s *session) run(ctx context.Context, flags *pflag.FlagSet, rf runFlags) error {
-	p, err := s.planRun(flags, rf)
+	p, err := s.planRun(ctx, flags, rf)
 	if err != nil {
 		return err
 	}
 	if rf.dry {
-		return s.dryRun(p)
+		return s.dryRun(ctx, p)
 	}
 	if p.again && !rf.resume {
 		if done, err := finished(p.folder); err != nil {
@@ -81,7 +81,7 @@ func (s *session) run(ctx context.Context, flags *pflag.FlagSet, rf runFlags) er
 		}
 	}
 	if !p.again {
-		if err := evalworker.Check(p.job); errors.Is(err, search.ErrUnreachable) {
+		if err := evalworker.Check(ctx, p.job, s.hub()); errors.Is(err, search.ErrUnreachable) {
 			return usageError{err}
 		} else if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (s *session) writeFolder(p plan) error {
 
 // carryOut starts the workflow or attaches to it, follows it to its end and prints the result.
 func (s *session) carryOut(ctx context.Context, b *backend, p plan) error {
-	in := workflows.RunInput{Folder: p.folder, ID: p.id, Model: filepath.Base(p.job.Model), Space: p.job.Space, Target: p.job.Target,
+	in := workflows.RunInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Space: p.job.Space, Target: p.job.Target,
 		Method: p.job.Method, Seed: p.job.Seed, Budget: p.job.Budget, Tuning: s.tuning(), Attributes: b.attributes(ctx)}
 	if _, err := workflows.Start(ctx, b.client, in); err != nil {
 		return err

@@ -3,7 +3,8 @@
 // A file is written under a temporary name in its own folder, synced, and moved to its name; the
 // folder is synced as well, so that the name survives a power cut. A crash leaves at most a
 // temporary file, which [Sweep] removes. Write replaces what a name held; Publish never does. [Folder]
-// does the same for a folder of files.
+// does the same for a folder of files, Finish does the last steps for a file that takes long to fill. Lock keeps
+// processes apart that would write the same file.
 package durable
 
 import (
@@ -54,6 +55,25 @@ func WriteFrom(path string, fill func(io.Writer) error) error {
 	}
 	if err != nil {
 		os.Remove(tmp)
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// Finish syncs and closes f, which was written under a name of its own in the folder of path, and moves it to path,
+// replacing what was there. Where that fails f keeps its name.
+func Finish(f *os.File, path string) error {
+	err := step("sync", path)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := step("rename", path); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))

@@ -64,7 +64,17 @@ func TestPublishHasOneWinner(t *testing.T) {
 // whole new content, or nothing, and no temporary file stays.
 func TestFaultsLeaveNothingPartial(t *testing.T) {
 	boom := errors.New("disk full")
-	for name, write := range map[string]func(string, []byte) error{"write": Write, "publish": Publish} {
+	finish := func(path string, data []byte) error {
+		f, err := os.Create(filepath.Join(filepath.Dir(path), "incomplete"))
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(data); err != nil {
+			return err
+		}
+		return Finish(f, path)
+	}
+	for name, write := range map[string]func(string, []byte) error{"write": Write, "publish": Publish, "finish": finish} {
 		for _, at := range []string{"create", "write", "sync", "rename", "link", "syncdir"} {
 			t.Run(name+"/"+at, func(t *testing.T) {
 				dir := t.TempDir()

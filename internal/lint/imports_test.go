@@ -19,8 +19,8 @@ const module = "github.com/paretopress/paretopress"
 // A package that is not listed may not exist: adding one means deciding here where it stands.
 var arrows = map[string][]string{
 	"cmd/paretopress":          {"internal/cli"},
-	"internal/cli":             {"workflows", "evalworker", "export", "internal/devserver", "internal/devserver/lease", "bank", "engine", "search", "internal/builtin", "internal/durable", "internal/kernel"},
-	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "export", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable"},
+	"internal/cli":             {"workflows", "evalworker", "export", "internal/devserver", "internal/devserver/lease", "bank", "engine", "search", "internal/builtin", "internal/durable", "internal/hub", "internal/hub/hubtest", "internal/kernel"},
+	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "export", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable", "internal/hub", "internal/hub/hubtest"},
 	"workflows":                {"workflows/flowtest"}, // its tests
 	"workflows/flowtest":       {"workflows"},
 	"search":                   {},
@@ -35,6 +35,8 @@ var arrows = map[string][]string{
 	"internal/builtin":         {},
 	"internal/builtin/gen":     {"internal/builtin"},
 	"internal/durable":         {},
+	"internal/hub":             {"internal/durable", "internal/hub/hubtest"},
+	"internal/hub/hubtest":     {},
 	"internal/devserver":       {"internal/devserver/lease", "workflows", "workflows/flowtest", "internal/durable"},
 	"internal/devserver/lease": {"internal/durable"},
 	"internal/lint":            {},
