@@ -32,7 +32,7 @@ type ExportInput struct {
 	Config string // file of levels; empty: the dense model
 	Bank   string // folder of a bank, for levels that need calibration
 
-	Format      string // gguf or hf
+	Format      string // gguf, hf, recipe or evopress
 	Out         string // file or folder to be made
 	Force       bool   // replace what Out is
 	Dense       string // see [export.GGUFOptions]
@@ -49,14 +49,14 @@ type ExportInput struct {
 
 // ExportResult describes what was made.
 type ExportResult struct {
-	Path        string   `json:"path"`
-	Bytes       int64    `json:"bytes"`
-	NLLCheck    NLLCheck `json:"nll_check"`
-	Format      string   `json:"format"`
-	Card        string   `json:"card"` // path of the model card
-	TensorTypes string   `json:"tensor_types,omitempty"`
-	Rounded     []string `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
-	Notes       []string `json:"notes,omitempty"`   // what a user is to know, a line each
+	Path        string    `json:"path"`
+	Bytes       int64     `json:"bytes"`
+	NLLCheck    *NLLCheck `json:"nll_check,omitempty"` // nil where no weights were written
+	Format      string    `json:"format"`
+	Card        string    `json:"card,omitempty"` // path of the model card
+	TensorTypes string    `json:"tensor_types,omitempty"`
+	Rounded     []string  `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
+	Notes       []string  `json:"notes,omitempty"`   // what a user is to know, a line each
 }
 
 // NLLCheck compares an export, as this program reads it back, with the candidate that was evaluated.
@@ -99,6 +99,9 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 		return out, err
 	}
 	defer x.close()
+	if lists(in.Format) {
+		return in.list(x)
+	}
 	if err := in.check(x); err != nil {
 		return out, err
 	}
@@ -124,7 +127,7 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	if err != nil {
 		return out, err
 	}
-	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
+	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: &check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
 	return out, in.place(path, x.card(in, made, check), made)
 }
 
@@ -158,7 +161,7 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		}
 		return exported{bytes: res.Bytes, format: "Hugging Face folder, " + res.Format, units: res.Units(), rounded: res.Rounded, notes: res.Notes}, nil
 	}
-	return exported{}, jobErrorf("--format %q is neither gguf nor hf", in.Format)
+	return exported{}, jobErrorf("--format: %q is unknown", in.Format)
 }
 
 // gguf are the options of a GGUF file.

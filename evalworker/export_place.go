@@ -42,7 +42,7 @@ func (in ExportInput) vacant() error {
 			return jobErrorf("%s exists already: give another path, or --force to replace it", path)
 		case info.IsDir() && !replaceable(path):
 			return jobErrorf("%s is a folder without config.json, which --force does not replace: give another path", path)
-		case info.IsDir() && in.Format == FormatGGUF:
+		case info.IsDir() && in.Format != FormatHuggingFace:
 			return jobErrorf("%s is a folder: give the path of a file", path)
 		}
 	}

@@ -2,6 +2,7 @@ package evalworker
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -216,4 +217,59 @@ func TestExportSmolLM2(t *testing.T) {
 			t.Errorf("%s is not what it was", k.Key)
 		}
 	}
+}
+
+// TestExportLists writes levels for other programs, and finds there what they read.
+func TestExportLists(t *testing.T) {
+	dir, model := t.TempDir(), tiny(t)
+	w := NewWorkbench(Options{Threads: 1})
+	defer w.Close()
+	text := filepath.Join(dir, "text")
+	writeFile(t, text, prose(40*16))
+	for name, test := range map[string]struct {
+		format, config string
+		want           []string // in the file, or in the error where refused
+		refused        bool
+	}{
+		"recipe":          {FormatRecipe, "model.layers.0.mlp.up_proj: rtn-4b-g32", []string{"QuantizationModifier", "num_bits: 4"}, false},
+		"recipe of ggml":  {FormatRecipe, "model.layers.0.mlp.up_proj: q8_0", []string{"model.layers.0.mlp.up_proj"}, true},
+		"evopress levels": {FormatEvoPress, allModules("rtn-4b-g32"), []string{"model.layers.1.self_attn.o_proj: 4\n"}, false},
+		"evopress drops":  {FormatEvoPress, "model.layers.0.self_attn: drop", []string{"attn\nnone\n"}, false},
+		"both":            {FormatEvoPress, "model.layers.0.self_attn: drop\nmodel.layers.1.mlp.up_proj: rtn-4b-g32", []string{"model.layers.1.mlp.up_proj"}, true},
+	} {
+		config, out := filepath.Join(dir, name+".config"), filepath.Join(dir, name+".out")
+		writeFile(t, config, []byte(test.config))
+		in := ExportInput{Model: model, Config: config, Text: text, Format: test.format, Out: out, SeqLen: 16, MaxWindows: 1}
+		res, err := w.Export(context.Background(), in, quiet)
+		if test.refused {
+			if err == nil || !containsAll(err.Error(), test.want...) {
+				t.Errorf("%s: error %v, want one with %q", name, err, test.want)
+			}
+			if _, err := os.Stat(out); err == nil {
+				t.Errorf("%s: refused, and there is a file", name)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if got := string(readFile(t, out)); !containsAll(got, test.want...) || res.Bytes != int64(len(got)) || res.NLLCheck != nil {
+			t.Errorf("%s: %+v\n%s", name, res, got)
+		}
+		if _, err := w.Export(context.Background(), in, quiet); err == nil || !containsAll(err.Error(), "--force") {
+			t.Errorf("%s, onto the file: %v", name, err)
+		}
+	}
+}
+
+// allModules is a config that gives every module of the tiny model a level.
+func allModules(level string) string {
+	var b strings.Builder
+	for l := range 2 {
+		for _, m := range []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
+			fmt.Fprintf(&b, "model.layers.%d.%s: %s\n", l, m, level)
+		}
+	}
+	return b.String()
 }

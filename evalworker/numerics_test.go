@@ -29,7 +29,7 @@ func TestFastAgainstExact(t *testing.T) {
 	run := func(numerics string, change func(*workflows.Job)) string {
 		t.Helper()
 		return newFolder(t, model, func(j *workflows.Job) {
-			*j = workflows.Job{Model: model, Text: text, MaxWindows: 200, CalibrationTokens: 16384, Space: workflows.SpaceQuant, Numerics: numerics, Seed: 1,
+			*j = workflows.Job{Model: model, Text: text, MaxWindows: 48, CalibrationTokens: 16384, Space: workflows.SpaceQuant, Numerics: numerics, Seed: 1,
 				Bank: filepath.Join(t.TempDir(), "bank")}
 			change(j)
 		})
@@ -60,7 +60,8 @@ func TestFastAgainstExact(t *testing.T) {
 	var fitness [2][]float64
 	for i, n := range numerics {
 		folder := run(n, func(j *workflows.Job) {
-			j.QuantMethod, j.Target, j.Method, j.Budget = "rtn", "bpw=4", workflows.MethodRandom, 210*1024
+			j.QuantMethod, j.Target, j.Method, j.Budget = "rtn", "bpw=4", workflows.MethodRandom, 210*512
+			j.SeqLen, j.MaxWindows = 256, 32
 		})
 		if _, err := RunLocal(ctx, folder, 0, Options{}, nil); err != nil {
 			t.Fatal(err)
@@ -79,7 +80,7 @@ func TestFastAgainstExact(t *testing.T) {
 	}
 
 	for _, n := range numerics {
-		folder := run(n, func(j *workflows.Job) { j.Target, j.Budget = "bpw=3", 150_000 })
+		folder := run(n, func(j *workflows.Job) { j.Target, j.Budget = "bpw=3", 50_000 })
 		if _, err := RunLocal(ctx, folder, 0, Options{}, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,9 @@ gguf is for llama.cpp: units at ggml's types (q8_0, q4_K, iq4_nl …) are stored
 bits. Levels that no type of ggml stores are refused, unless --simulated writes them in 16 bits.
 
 hf is a folder for Hugging Face transformers and, with --runtime vllm, for vLLM: levels of 4 and 8 bits as compressed-tensors packs them, all others,
-or with --simulated all, in 16 bits.`,
+or with --simulated all, in 16 bits.
+
+recipe and evopress list levels and hold no weights: llm-compressor makes them anew, EvoPress takes them from its database.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
 				return usagef("%s takes a run and a point of it, or --model; see %s --help", cmd.CommandPath(), cmd.CommandPath())
@@ -49,7 +52,7 @@ or with --simulated all, in 16 bits.`,
 	f.StringVar(&in.Model, "model", "", modelUsage)
 	f.StringVar(&in.Config, "config", "", "file of levels (default: the model as it is)")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
-	f.StringVar(&in.Format, "format", evalworker.FormatGGUF, "gguf, or hf: a Hugging Face folder")
+	f.StringVar(&in.Format, "format", evalworker.FormatGGUF, "gguf; hf: a Hugging Face folder; recipe: for llm-compressor; evopress: EvoPress's file of levels or drops")
 	f.StringVar(&in.Out, "out", "", "file or folder to write")
 	f.BoolVar(&in.Force, "force", false, "replace what --out is already")
 	f.StringVar(&in.Runtime, "runtime", "", "transformers or vllm: what a folder of --format hf is for (default transformers)")
@@ -68,8 +71,8 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 	switch {
 	case in.Out == "":
 		return usagef("--out: no path given")
-	case in.Format != evalworker.FormatGGUF && in.Format != evalworker.FormatHuggingFace:
-		return usagef("--format: %q is neither gguf nor hf", in.Format)
+	case !slices.Contains([]string{evalworker.FormatGGUF, evalworker.FormatHuggingFace, evalworker.FormatRecipe, evalworker.FormatEvoPress}, in.Format):
+		return usagef("--format: %q is not gguf, hf, recipe or evopress", in.Format)
 	case in.TensorTypes != "" && in.Format != evalworker.FormatGGUF:
 		return usagef("--tensor-types is of --format gguf")
 	case in.Runtime != "" && in.Format != evalworker.FormatHuggingFace:
@@ -129,6 +132,10 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 		return s.printJSON(res)
 	}
 	c := res.NLLCheck
+	if c == nil {
+		fmt.Fprintf(s.Stdout, "path    %s\n", res.Path)
+		return nil
+	}
 	fmt.Fprintf(s.Stdout, "path    %s\nsize    %s, %d bytes\ncheck   NLL %.6f, the candidate's %.6f, nats a token over %d tokens\ncard    %s\n",
 		res.Path, megabytes(res.Bytes), res.Bytes, c.Exported, c.Evaluated, c.Tokens, res.Card)
 	for _, note := range res.Notes {
