@@ -103,6 +103,9 @@ func (e *hfExport) assignSchemes() error {
 	default:
 		e.result.Format = e.formats()
 	}
+	if e.options.Runtime == RuntimeTransformers && slices.ContainsFunc(e.schemes, func(s scheme) bool { return !s.symmetric }) {
+		e.note("transformers loads groups with zeros with compressed-tensors 0.15 to 0.17; 0.18 to 0.20 expect them in another shape than they pack")
+	}
 	if e.options.Activations && slices.ContainsFunc(e.schemes, func(s scheme) bool { return s.activations }) {
 		e.note("the runtime rounds the inputs of int8 and fp8 modules to 8 bits, which was not evaluated")
 	}

@@ -92,7 +92,7 @@ func nll(t *testing.T, ck *engine.Checkpoint, c engine.Candidate) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	window := tok.Encode(builtin.Text(7, 4<<10))[:128]
+	window := tok.Encode(builtin.Text(7, 2<<10))[:128]
 	out, err := m.Score(context.Background(), [][]int32{window}, nil, []engine.Candidate{c}, nil)
 	if err != nil {
 		t.Fatal(err)
