@@ -49,6 +49,15 @@ bench: ## benchmarks of the kernels and operators
 peers: ## the pinned Python environment of bench/peers, in .venv
 	python3 -m venv .venv && .venv/bin/pip install -r bench/peers/requirements.txt
 
+# GGML_NATIVE off: built for a CPU with AMX it crashed in llama_decode. What the options turn on every CPU with AVX2 has.
+LLAMA_CMAKE ?= -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF
+llama: ## llama.cpp with its Python interface, built from PyPI's source in .venv-llama (needs a C++ compiler, takes minutes)
+	python3 -m venv .venv-llama && CMAKE_ARGS="$(LLAMA_CMAKE)" .venv-llama/bin/pip install -r bench/peers/requirements-llama.txt
+
+conformance: peers llama build ## files decoded and scored beside the gguf package, llama.cpp and transformers (PARETOPRESS_SMOLLM2 names the .gguf file)
+	.venv/bin/python bench/peers/conformance.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
+		--paretopress bin/paretopress --llama .venv-llama/bin/python --work .venv/conformance
+
 golden: peers ## the scores of SmolLM2 in engine/testdata, anew by transformers (PARETOPRESS_SMOLLM2 names the .gguf file)
 	.venv/bin/python bench/peers/golden_scores.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
 		--drop model.layers.4.self_attn model.layers.10.mlp model.layers.21.self_attn --out engine/testdata/smollm2_scores.json
@@ -71,7 +80,15 @@ speed-search: peers ## a search's candidates beside EvoPress's own loop (EVOPRES
 	.venv/bin/python bench/peers/time_search.py --model "$(PARETOPRESS_SMOLLM2)" --text "$$($(GO) env GOROOT)/src/testdata/Isaac.Newton-Opticks.txt" \
 		--evopress "$(EVOPRESS)" --evalworker .venv/evalworker.test
 
+large: build ## a 7B model of random weights in LARGE (28 GB of disk): imported, two candidates evaluated, exported, with the memory that took
+	$(GO) run ./bench/largemodel -out "$(LARGE)/model"
+	head -c 4000 README.md > "$(LARGE)/text"
+	for t in q4_0 q8_0; do for l in $$(seq 0 31); do for m in self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj; do \
+		echo "model.layers.$$l.$$m: $$t"; done; done > "$(LARGE)/$$t.config"; \
+		bin/paretopress eval --model "$(LARGE)/model" --text "$(LARGE)/text" --seq-len 128 --max-seqs 2 --config "$(LARGE)/$$t.config" --cache-memory 0 --json || exit 1; done
+	bin/paretopress export --model "$(LARGE)/model" --text "$(LARGE)/text" --config "$(LARGE)/q4_0.config" --cache-memory 0 --seq-len 128 --max-seqs 1 --out "$(LARGE)/q4_0.gguf" --json
+
 ci: ## what CI runs
 	.ci/run
 
-.PHONY: help build test race arm64 lint workflowcheck generate histories fuzz bench peers golden check-gguf speed speed-matmul speed-search ci
+.PHONY: help build test race arm64 lint workflowcheck generate histories fuzz bench peers llama conformance golden check-gguf speed speed-matmul speed-search large ci
