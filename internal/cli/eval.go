@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -58,22 +57,11 @@ func (s *session) eval(ctx context.Context, in evalworker.SingleInput) error {
 	switch {
 	case in.Text == "":
 		return usagef("--text: no text given")
-	case in.SeqLen < 2:
-		return usagef("--seq-len: %d, want at least 2 tokens", in.SeqLen)
 	case in.MaxWindows < 0:
 		return usagef("--max-seqs: %d is negative", in.MaxWindows)
-	case in.Numerics != workflows.NumericsExact && in.Numerics != workflows.NumericsFast:
-		return usagef("--numerics: %q is neither exact nor fast", in.Numerics)
-	case in.Bank != "" && in.Config == "":
-		return usagef("--bank is of no use without --config")
 	}
-	for _, file := range []struct{ flag, path string }{{"--text", in.Text}, {"--config", in.Config}} {
-		if file.path == "" {
-			continue
-		}
-		if _, err := os.Stat(file.path); err != nil {
-			return usagef("%s: %w", file.flag, err)
-		}
+	if err := (configuration{text: in.Text, config: in.Config, bank: in.Bank, numerics: in.Numerics, seqLen: in.SeqLen}).check(); err != nil {
+		return err
 	}
 	var err error
 	if _, in.Model, err = s.fetchModel(ctx, in.Model); err != nil {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -79,22 +78,11 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 		return usagef("--runtime is of --format hf")
 	case in.Dense != "" && in.Dense != "f16" && in.Dense != "bf16":
 		return usagef("--dense: %q is neither f16 nor bf16", in.Dense)
-	case in.SeqLen < 2:
-		return usagef("--seq-len: %d, want at least 2 tokens", in.SeqLen)
 	case in.MaxWindows < 1:
 		return usagef("--max-seqs: %d, want at least 1 window", in.MaxWindows)
-	case in.Numerics != workflows.NumericsExact && in.Numerics != workflows.NumericsFast:
-		return usagef("--numerics: %q is neither exact nor fast", in.Numerics)
-	case in.Bank != "" && in.Config == "":
-		return usagef("--bank is of no use without --config")
 	}
-	for _, file := range []struct{ flag, path string }{{"--text", in.Text}, {"--config", in.Config}} {
-		if file.path == "" {
-			continue
-		}
-		if _, err := os.Stat(file.path); err != nil {
-			return usagef("%s: %w", file.flag, err)
-		}
+	if err := (configuration{text: in.Text, config: in.Config, bank: in.Bank, numerics: in.Numerics, seqLen: in.SeqLen}).check(); err != nil {
+		return err
 	}
 	if len(args) > 0 {
 		folder, err := s.findRun(args[0])
