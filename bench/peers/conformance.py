@@ -4,22 +4,56 @@
     .venv/bin/python bench/peers/conformance.py --model SmolLM2-135M-Instruct.Q4_1.gguf --text Isaac.Newton-Opticks.txt \
         --paretopress bin/paretopress --llama .venv-llama/bin/python --work /tmp/conformance
 
-Makes llama.cpp's presets of the model in the folder --work, unless they are there, and runs check_decode.py, check_nll.py and check_deci.py on
-them, then every other check_*.py beside this script with
-
-    --model FILE --text FILE --paretopress BINARY --llama PYTHON --work FOLDER
-
-A check says what it found in lines that begin with "ok" or "FAIL", and exits with 1 where it found something wrong. The last line
-counts the checks; the exit code is 1 unless all passed.
+The folder --work gets llama.cpp's presets of the model, unless they are there, and the files that tests of package export
+write for the checks. A check is a script beside this one, check_NAME.py, whose usage says what it holds; it exits with 0 where
+all is well. The last line counts the checks, and the exit code is 1 unless all passed.
 """
 
 import argparse
 import glob
 import os
+import shutil
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+
+def script(name):
+    return os.path.join(HERE, name + ".py")
+
+
+def written(go, work, variable, tests):
+    """The files that tests of package export write into a new folder, which an environment variable names to them."""
+    folder = os.path.abspath(os.path.join(work, variable.lower()))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    subprocess.run([go, "test", "./export", "-count=1", "-run", tests], cwd=ROOT, env=dict(os.environ, **{variable: folder}), check=True)
+    return folder
+
+
+def commands(args, name):
+    """The commands of a check."""
+    presets = sorted(glob.glob(os.path.join(args.work, "presets", "*.gguf")))
+    run = lambda *flags, python=sys.executable: [python, script(name), *flags]
+    match name:
+        case "check_decode":
+            return [run("--go", args.go, "--files", args.model, *presets)]
+        case "check_nll":
+            return [run("--files", args.model, *presets, "--text", args.text, "--paretopress", args.paretopress, "--llama", args.llama)]
+        case "check_deci":
+            return [run("--model", os.path.join(args.work, "presets", "f32.gguf"), "--text", args.text, python=args.llama)]
+        case "check_gguf":
+            files = sorted(glob.glob(os.path.join(written(args.go, args.work, "PARETOPRESS_GGUF_OUT", "TestMixtures|TestDrops"), "*.gguf")))
+            return [run("--llama", *files, python=args.llama)]
+        case "check_hf" | "check_compressed_tensors":
+            return [run(written(args.go, args.work, "PARETOPRESS_HF_OUT", "TestWriteForPeers"))]
+        case "check_tokenizer":  # the test runs the script
+            return [["env", f"PARETOPRESS_PYTHON={sys.executable}", args.go, "test", "./engine", "-count=1", "-run", "TestPeersTokenizer"]]
+        case "check_hub":
+            return [run("--paretopress", args.paretopress)]
+    raise SystemExit(f"{name}: conformance.py does not know how to run it")
 
 
 def main():
@@ -29,30 +63,26 @@ def main():
     parser.add_argument("--paretopress", required=True, help="the binary")
     parser.add_argument("--llama", required=True, help="Python with llama-cpp-python")
     parser.add_argument("--work", required=True, help="folder for the files that are made")
+    parser.add_argument("--go", default="go")
     parser.add_argument("--only", nargs="+", help="names of checks, such as check_nll")
     args = parser.parse_args()
-    script = lambda name: os.path.join(HERE, name + ".py")
-    presets = os.path.join(args.work, "presets")
-    subprocess.run([args.llama, script("llama_presets"), "--model", args.model, "--out", presets], check=True)
-    files = [args.model, *sorted(glob.glob(os.path.join(presets, "*.gguf")))]
-    exact = os.path.join(presets, "f32.gguf")
+    for name in ("model", "text", "paretopress", "llama", "work"):
+        if os.sep in getattr(args, name):  # checks run in the repository's root
+            setattr(args, name, os.path.abspath(getattr(args, name)))
+    subprocess.run([args.llama, script("llama_presets"), "--model", args.model, "--out", os.path.join(args.work, "presets")], check=True)
 
-    checks = {
-        "check_decode": [sys.executable, script("check_decode"), "--files", *files],
-        "check_nll": [sys.executable, script("check_nll"), "--files", *files, "--text", args.text, "--paretopress", args.paretopress, "--llama", args.llama],
-        "check_deci": [args.llama, script("check_deci"), "--model", exact, "--text", args.text],
-    }
-    for path in sorted(glob.glob(script("check_*"))):
-        checks.setdefault(os.path.basename(path).removesuffix(".py"), [
-            sys.executable, path, "--model", args.model, "--text", args.text, "--paretopress", args.paretopress,
-            "--llama", args.llama, "--work", args.work])
     passed = failed = 0
-    for name, command in checks.items():
+    for path in sorted(glob.glob(script("check_*"))):
+        name = os.path.basename(path).removesuffix(".py")
         if args.only and name not in args.only:
             continue
         print(f"\n== {name}", flush=True)
-        code = subprocess.run(command).returncode
-        passed, failed = passed + (code == 0), failed + (code != 0)
+        try:
+            ok = all(subprocess.run(command, cwd=ROOT).returncode == 0 for command in commands(args, name))
+        except subprocess.CalledProcessError as e:  # of the test that writes the files
+            print(e)
+            ok = False
+        passed, failed = passed + ok, failed + (not ok)
     print(f"\n{passed} passed, {failed} failed")
     return int(failed > 0)
 
