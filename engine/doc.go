@@ -16,7 +16,7 @@
 //
 // Supported are Llama 2 and 3, Mistral, Qwen 2 and 3 and what has their shape (SmolLM2), from
 // safetensors in F32, F16 and BF16 and from GGUF in those types, Q4_0 to Q8_0 and Q2_K to Q6_K,
-// with byte-level BPE tokenizers. Whatever else a file asks for is refused when it is opened, with
+// with byte-level BPE tokenizers and SentencePiece's BPE. Whatever else a file asks for is refused when it is opened, with
 // an error that matches [ErrUnsupported]; a file that is cut short or lies matches [ErrMalformed].
 // No file, however hostile, makes this package panic or take memory out of proportion to its size.
 //
