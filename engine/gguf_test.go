@@ -549,6 +549,11 @@ func FuzzGGUF(f *testing.F) {
 	g.set("tokenizer.ggml.token_type", []int32{1, 1, 1, 3})
 	g.set("tokenizer.ggml.merges", []string{"a b"})
 	f.Add(g.bytes())
+	g.set("tokenizer.ggml.model", "llama")
+	g.set("tokenizer.ggml.scores", []float32{-1, -2, 0, 0})
+	g.set("tokenizer.ggml.token_type", []int32{1, 1, 1, 2})
+	g.set("tokenizer.ggml.unknown_token_id", uint32(3))
+	f.Add(g.bytes())
 	for _, data := range hostileGGUF() {
 		f.Add(data)
 	}
@@ -566,6 +571,14 @@ func FuzzGGUF(f *testing.F) {
 		}
 		if tok, err := ck.Tokenizer(); err == nil {
 			tok.Decode(tok.Encode([]byte("ab <x> ab\n")))
+		}
+		if v, err := ck.Vocabulary(); err == nil {
+			if made, err := v.TokenizerJSON(); err == nil && !json.Valid(made) {
+				t.Errorf("tokenizer.json is %q", made)
+			}
+			if _, err := v.TokenizerConfigJSON(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -3,8 +3,10 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,30 +102,105 @@ func TestSplitBehavior(t *testing.T) {
 	}
 }
 
-// FuzzTokenizerJSON holds that no file does more than be refused, and that a tokenizer gives
-// tokens of its vocabulary.
+// tinySPM is a tokenizer.json of SentencePiece's kind in its older form.
+const tinySPM = `{"added_tokens":[{"id":1,"content":"<s>","special":true,"normalized":true}],"normalizer":{"type":"Sequence","normalizers":[
+{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]},"decoder":{"type":"Sequence","decoders":[
+{"type":"Replace","pattern":{"String":"▁"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"}]},
+"model":{"unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,"vocab":{"<unk>":0,"<s>":1,"<0x0A>":2,"▁":3,"a":4,"▁a":5,"é":6},"merges":["▁ a"]}}`
+
+// badSPM change it so that it must be refused.
+var badSPM = []struct {
+	from, to, want string
+	kind           error
+}{
+	{`{"type":"Prepend","prepend":"▁"}`, `{"type":"Lowercase"}`, `normalizer "Lowercase"`, ErrUnsupported},
+	{`{"String":" "}`, `{"Regex":"\\s"}`, `Replace of the expression \s`, ErrUnsupported},
+	{`{"String":" "}`, `{"String":""}`, `normalizer "Replace"`, ErrUnsupported},
+	{`{"type":"Fuse"}`, `{"type":"WordPiece"}`, `decoder "WordPiece"`, ErrUnsupported},
+	{`"decoder"`, `"pre_tokenizer":{"type":"ByteLevel"},"decoder"`, "decoder that is not ByteLevel", ErrUnsupported},
+	{`"decoder"`, `"pre_tokenizer":{"type":"Whitespace"},"decoder"`, `pre-tokenizer "Whitespace"`, ErrUnsupported},
+	{`"decoder"`, `"pre_tokenizer":{"type":"Metaspace","replacement":"▁▁"},"decoder"`, `the replacement "▁▁"`, ErrMalformed},
+	{`"decoder"`, `"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"last"},"decoder"`, `prepend_scheme "last"`, ErrUnsupported},
+	{`"decoder"`, `"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits"},{"type":"Metaspace","replacement":"▁"}]},"decoder"`, "Metaspace after another", ErrUnsupported},
+	{`"unk_token":"<unk>"`, `"unk_token":"<u>"`, `the unknown token "<u>"`, ErrMalformed},
+	{`["▁ a"]`, `["a é"]`, `merge 0, of "a" and "é"`, ErrMalformed},
+}
+
+func TestParseTokenizerBadSPM(t *testing.T) {
+	if _, err := parseTokenizer([]byte(tinySPM)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range badSPM {
+		data := strings.Replace(tinySPM, test.from, test.to, 1)
+		if data == tinySPM {
+			t.Fatalf("%s is not in the tokenizer", test.from)
+		}
+		if _, err := parseTokenizer([]byte(data)); err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.kind) {
+			t.Errorf("%s: %v, want an error with %q of kind %v", test.to, err, test.want, test.kind)
+		}
+	}
+}
+
+// FuzzTokenizerJSON holds that no file does more than be refused, that a tokenizer gives tokens of
+// its vocabulary, and that the vocabulary in neutral form gives the tokens that the tokenizer.json
+// made of it gives.
 func FuzzTokenizerJSON(f *testing.F) {
 	f.Add([]byte(tinyTokenizer), []byte("ab <x> zz12é"))
 	for _, test := range badTokenizers {
 		f.Add([]byte(strings.Replace(tinyTokenizer, test.from, test.to, 1)), []byte("ab"))
 	}
-	for _, pattern := range []string{patternGPT2, patternLlama3, patternQwen2, patternPunctuation, patternNumber, patternTriple} {
+	for _, pattern := range slices.Sorted(maps.Keys(scanners)) {
 		quoted, err := json.Marshal(pattern)
 		if err != nil {
 			f.Fatal(err)
 		}
 		split := `{"type":"Split","pattern":{"Regex":` + string(quoted) + `},"behavior":"Isolated"}`
-		f.Add([]byte(strings.Replace(tinyTokenizer, `{"type":"Digits","individual_digits":true}`, split, 1)), []byte("it's \n 1234 x"))
+		f.Add([]byte(strings.Replace(tinyTokenizer, `{"type":"Digits","individual_digits":true}`, split, 1)), []byte("it's \n 1234 xAb\u0301 数\u3000。"))
 	}
+	f.Add([]byte(tinySPM), []byte("<s> a\n é\xff"))
+	for _, test := range badSPM {
+		f.Add([]byte(strings.Replace(tinySPM, test.from, test.to, 1)), []byte("a  a"))
+	}
+	f.Add(spmVariants(f)["first"], []byte("<s> the level\n"))
 	f.Fuzz(func(t *testing.T, data, text []byte) {
 		tok, err := parseTokenizer(data)
 		if err != nil {
 			return
 		}
-		for _, id := range tok.Encode(text) {
-			if id < 0 || int(id) >= tok.Vocab() {
-				t.Errorf("token %d of %d", id, tok.Vocab())
+		encode := func(tok *Tokenizer) []int32 {
+			ids := tok.Encode(text)
+			for _, id := range ids {
+				if id < 0 || int(id) >= tok.Vocab() {
+					t.Errorf("token %d of %d", id, tok.Vocab())
+				}
 			}
+			return ids
+		}
+		encode(tok)
+		files := map[string][]byte{"tokenizer.json": data}
+		for _, name := range []string{"tokenizer.model", "added_tokens.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"} {
+			files[name] = nil
+		}
+		v, err := (&folderTokenizer{config: Config{Vocab: tok.Vocab()}, model: []byte("{}"), files: files}).vocabulary()
+		if err != nil {
+			return
+		}
+		if tok, err = v.tokenizer(); err != nil {
+			return
+		}
+		want := encode(tok)
+		made, err := v.TokenizerJSON()
+		if err != nil {
+			return
+		}
+		if tok, err = parseTokenizer(made); err != nil {
+			t.Fatal(err)
+		}
+		if got := encode(tok); v.Kind == VocabularyBPE && !slices.Equal(got, want) {
+			t.Errorf("%q gives %v, want %v", text, got, want)
+		}
+		if _, err := v.TokenizerConfigJSON(); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

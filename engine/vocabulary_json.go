@@ -45,7 +45,11 @@ func (j *tokenizerJSON) bytesVocabulary(s *tokenizerSpec) (*Vocabulary, error) {
 	v := newVocabulary(VocabularyBPE)
 	var err error
 	if v.Pre, err = ggufPreName(s.stages, s.normal.isNFC(), s.whole); err != nil {
-		return nil, err
+		other, otherErr := ggufPreName(s.stages, s.normal.isNFC(), !s.whole)
+		if otherErr != nil || !s.reached() {
+			return nil, err
+		}
+		v.Pre = other // ignore_merges changes nothing
 	}
 	v.Tokens = s.vocabularyTokens()
 	for _, a := range j.Added {
@@ -53,10 +57,33 @@ func (j *tokenizerJSON) bytesVocabulary(s *tokenizerSpec) (*Vocabulary, error) {
 		v.Tokens[a.ID] = VocabularyToken{Text: t.Text, Type: t.Type} // no scores in this kind
 	}
 	for _, m := range s.merges {
-		// A space inside a token would end it.
-		v.Merges = append(v.Merges, strings.ReplaceAll(m[0], " ", "Ġ")+" "+strings.ReplaceAll(m[1], " ", "Ġ"))
+		if strings.Contains(m[0]+m[1], " ") {
+			return nil, unsupported("a merge of %q and %q, which GGUF cannot say", m[0], m[1])
+		}
+		v.Merges = append(v.Merges, m[0]+" "+m[1])
 	}
 	return v, nil
+}
+
+// reached reports whether merges make every token of byte-level BPE out of its bytes, but for added
+// ones: then it does not matter whether a word that is a token is taken whole.
+func (s *tokenizerSpec) reached() bool {
+	t, err := s.build()
+	if err != nil {
+		return false
+	}
+	t.bpe.whole = false
+	added := map[int32]bool{}
+	for _, a := range s.added {
+		added[a.id] = true
+	}
+	var m merger
+	for word, id := range t.bpe.ids {
+		if ids := t.bpe.encode(nil, word, &m); !added[id] && (len(ids) != 1 || ids[0] != id) {
+			return false
+		}
+	}
+	return true
 }
 
 // vocabularyTokens are the tokens by number; holes are unused ones.

@@ -106,6 +106,15 @@ func TestVocabularyRoundTrip(t *testing.T) {
 	}
 }
 
+// TestVocabularyWhole holds that ignore_merges is no hindrance where it changes nothing.
+func TestVocabularyWhole(t *testing.T) {
+	whole := strings.Replace(tinyTokenizer, `"ignore_merges":false`, `"ignore_merges":true`, 1)
+	v, err := openModel(t, spmModelFolder(t, 8, map[string][]byte{"tokenizer.json": []byte(whole)})).Vocabulary()
+	if err != nil || v.Pre != "smollm" {
+		t.Errorf("%v, %v", v, err)
+	}
+}
+
 func asJSON(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
@@ -250,7 +259,7 @@ func TestVocabularyBad(t *testing.T) {
 		{"tokenizer_config.json: ", beside("tokenizer_config.json", "["), ErrMalformed},
 		{"chat_template is neither", beside("tokenizer_config.json", `{"chat_template":3}`), ErrMalformed},
 		{"add_prefix_space", text(`"add_prefix_space":false`, `"add_prefix_space":true`), ErrUnsupported},
-		{"ignore_merges true", text(`"ignore_merges":false`, `"ignore_merges":true`), ErrUnsupported},
+		{"ignore_merges true", map[string][]byte{"tokenizer.json": []byte(strings.NewReplacer(`"ignore_merges":false`, `"ignore_merges":true`, `["a b"]`, `[]`).Replace(tinyTokenizer))}, ErrUnsupported},
 		{"Prepend", text(`{"type":"NFC"}`, `{"type":"Prepend","prepend":"a"}`), ErrUnsupported},
 		{"post_processor", text(`"post_processor":null`, `"post_processor":3`), ErrMalformed},
 		{"tokens 5 and 7 are both", text(`"u":3`, `"u":3,"[PAD7]":5`), ErrMalformed},
