@@ -127,7 +127,7 @@ func (e *hfExport) planSubBlock(l *hfLayer, sub int) error {
 		} else {
 			m.levels = dense
 		}
-		if level, ok := e.cand[unit]; ok && err == nil {
+		if level, ok := e.cand[unit]; ok && err == nil && levelName(level.Name) != "dense" {
 			m.level, m.levels = level.Name, level.Weights
 			silent[role] = level.Weights == nil && !e.hasBias(role)
 		}
