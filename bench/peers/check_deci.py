@@ -179,11 +179,11 @@ def log_softmax(logits):
 
 
 def apart(path, args):
-    """score in a process of its own, since llama.cpp ends the process where an assertion of its own fails. None: it did."""
+    """What score gives in a process of its own, since llama.cpp ends the process where an assertion fails; or None and what it said."""
     command = [sys.executable, __file__, "--score", path, "--ids", args.windows_file, "--threads", str(args.threads)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
     if done.returncode:
-        lines = [l for l in (done.stdout + done.stderr).splitlines() if "load" in l or "ASSERT" in l or "rror" in l]
+        lines = [l for l in (done.stdout + done.stderr).splitlines() if "ASSERT" in l or "error" in l]
         return None, (lines or [f"ends with {done.returncode}"])[0]
     return json.loads(done.stdout), ""
 
