@@ -177,7 +177,7 @@ func TestFetch(t *testing.T) {
 		}
 		bytes += int64(len(files[name]))
 	}
-	for _, name := range []string{"chat_template.jinja", "special_tokens_map.json", "tokenizer.model"} {
+	for _, name := range []string{"added_tokens.json", "chat_template.jinja", "chat_template.json", "special_tokens_map.json", "tokenizer.model"} {
 		want = append(want, ".no_exist/"+commit+"/"+name)
 	}
 	slices.Sort(want)

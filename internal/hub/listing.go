@@ -24,7 +24,7 @@ const (
 
 // extraFiles are those that a model may do without.
 var extraFiles = []string{
-	"chat_template.jinja", "generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+	"added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
 }
 
 // maxList and maxIndex bound what is read of a repository's list and of an index, in bytes.
