@@ -134,26 +134,23 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 // write writes the candidate in the format that is asked for.
 func write(ctx context.Context, in ExportInput, path string, x *subject, cand engine.Candidate, report Reporter) (exported, error) {
 	ck := x.slot.checkpoint.Checkpoint
+	progress := func(done, total int64) error {
+		report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
+		return ctx.Err()
+	}
 	switch in.Format {
 	case FormatGGUF:
 		o := in.gguf()
-		o.Progress = func(done, total int64) error {
-			report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
-			return ctx.Err()
-		}
+		o.Progress = progress
 		res, err := export.GGUF(path, ck, cand, o)
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
 		}
 		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
 	case FormatHuggingFace:
-		o := export.HFOptions{Format: export.FormatCompressed, Dtype: strings.ToUpper(in.Dense), Runtime: in.Runtime}
+		o := export.HFOptions{Format: export.FormatCompressed, Dtype: strings.ToUpper(in.Dense), Runtime: in.Runtime, Progress: progress}
 		if in.Simulated {
 			o.Format = export.FormatDense
-		}
-		o.Progress = func(done, total int64) error {
-			report(workflows.Progress{Done: done, Total: total, Unit: "bytes", Note: "write"})
-			return ctx.Err()
 		}
 		res, err := export.HuggingFace(path, ck, cand, o)
 		if err != nil {
@@ -175,18 +172,15 @@ func (in ExportInput) check(x *subject) error {
 		return nil
 	}
 	// Levels that no type stores have but their size here, and the others are not asked for.
-	others, types := engine.Candidate{}, map[string]kernel.GGMLType{}
-	for unit, name := range x.levels {
-		l, err := ParseLevel(name)
-		if err != nil {
-			return mark(ErrJob, err)
-		}
+	others, levels, err := x.outline()
+	if err != nil {
+		return err
+	}
+	types := map[string]kernel.GGMLType{}
+	for unit, l := range levels {
 		if t, ok := l.ggml(); ok {
 			types[unit] = t
-		} else if !l.drop() {
-			others[unit] = engine.Level{Name: name, Weights: x.sized(unit, l)}
-		} else {
-			others[unit] = engine.Level{Name: name}
+			delete(others, unit)
 		}
 	}
 	o := in.gguf()

@@ -3,7 +3,6 @@ package evalworker
 import (
 	"fmt"
 
-	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/export"
 	"github.com/paretopress/paretopress/internal/durable"
 )
@@ -19,22 +18,16 @@ func lists(format string) bool { return format == FormatRecipe || format == Form
 
 // list writes the levels of the candidate for another program.
 func (in ExportInput) list(x *subject) (ExportResult, error) {
-	cand, drops := engine.Candidate{}, false
-	for unit, name := range x.levels {
-		l, err := ParseLevel(name)
-		if err != nil {
-			return ExportResult{}, mark(ErrJob, err)
-		}
-		cand[unit] = engine.Level{Name: name}
-		if l.drop() {
-			drops = true
-		} else {
-			cand[unit] = engine.Level{Name: name, Weights: x.sized(unit, l)}
-		}
+	cand, levels, err := x.outline()
+	if err != nil {
+		return ExportResult{}, err
+	}
+	drops := false
+	for _, l := range levels {
+		drops = drops || l.drop()
 	}
 	c := x.slot.model.Config()
 	var data []byte
-	var err error
 	switch {
 	case in.Format == FormatRecipe:
 		data, err = export.Recipe(c, cand)

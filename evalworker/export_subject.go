@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/paretopress/paretopress/bank"
+	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/export"
 	"github.com/paretopress/paretopress/workflows"
 )
@@ -173,15 +174,25 @@ func (s sized) Shape() (rows, cols int)          { return s.rows, s.cols }
 func (s sized) Bytes() int64                     { return s.bytes }
 func (s sized) DecodeRows(_, _ int, _ []float32) { panic("evalworker: weights that are not there") }
 
-// sized is a level of a linear module without its weights.
-func (x *subject) sized(unit string, l Level) sized {
-	for _, m := range x.slot.model.Config().Modules() {
-		if m.Name == unit {
-			return sized{m.Rows, m.Cols, l.Bytes(m.Rows, m.Cols)}
-		}
+// outline is the candidate with the sizes of its levels and without their weights, and the levels by unit.
+func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
+	shapes := map[string]matrix{}
+	for _, m := range matrices(x.slot.model.Config()) {
+		shapes[m.name] = m
 	}
-	c := x.slot.model.Config() // the embedding or the head
-	return sized{c.Vocab, c.Hidden, l.Bytes(c.Vocab, c.Hidden)}
+	cand, levels := engine.Candidate{}, map[string]Level{}
+	for unit, name := range x.levels {
+		l, err := ParseLevel(name)
+		if err != nil {
+			return nil, nil, mark(ErrJob, err)
+		}
+		out := engine.Level{Name: name}
+		if m := shapes[unit]; !l.drop() {
+			out.Weights = sized{m.rows, m.cols, l.Bytes(m.rows, m.cols)}
+		}
+		cand[unit], levels[unit] = out, l
+	}
+	return cand, levels, nil
 }
 
 // card is the model card of an export.
