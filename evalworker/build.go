@@ -42,7 +42,7 @@ func (w *Workbench) BuildLevels(ctx context.Context, in workflows.BuildLevelsInp
 		return workflows.BuildLevelsResult{}, err
 	}
 	defer w.models.release(s)
-	build := &builderOf{bank: b, checkpoint: s.checkpoint, threads: w.models.threads, quant: r.job.Space == workflows.SpaceQuant}
+	build := &builderOf{bank: b, checkpoint: s.checkpoint, threads: w.models.threads, quant: r.job.Space == workflows.SpaceQuant && r.job.Deployable == ""}
 	progress := workflows.Progress{Total: int64(in.To - in.From), Unit: "blocks", Note: "calibrating"}
 	report(progress)
 	err = s.model.Calibrate(ctx, windows.Tokens, in.From, in.To, func(block int, grams []engine.Gram) error {
@@ -63,7 +63,7 @@ type builderOf struct {
 	bank       *bank.Bank
 	checkpoint *checkpoint
 	threads    int
-	quant      bool // levels are known by their bits as well
+	quant      bool // levels are known by their bits as well, which no two of a unit have in common
 
 	mu     sync.Mutex
 	result workflows.BuildLevelsResult

@@ -80,3 +80,79 @@ func ggufUnits(s *search.Space, c engine.Config, job workflows.Job, sizes *expor
 	}
 	return nil
 }
+
+// hfUnits adds the linear modules of a model with the forms of compressed-tensors that a runtime loads, at the bytes that they take in
+// model.safetensors. Modules that the runtime makes one matrix of are one unit. Embeddings and head are as the model has them.
+func hfUnits(s *search.Space, c engine.Config, job workflows.Job, sizes *export.HFSizes) error {
+	s.FixedBytes, s.Loose = sizes.Fixed, true
+	fused := map[string][]engine.Module{}
+	var names []string
+	for _, m := range c.Modules() {
+		name := export.Fused(job.Deployable, m)
+		if fused[name] == nil {
+			names = append(names, name)
+		}
+		fused[name] = append(fused[name], m)
+	}
+	for _, name := range names {
+		u := search.Unit{Name: name}
+		for _, m := range fused[name] {
+			u.Params += int64(m.Rows) * int64(m.Cols)
+			if len(fused[name]) > 1 {
+				u.Modules = append(u.Modules, m.Name)
+			}
+		}
+		var unfit error
+		for _, form := range job.Types {
+			l, err := hfLevel(job.QuantMethod, form)
+			if err != nil {
+				return err
+			}
+			bytes := int64(0)
+			for _, m := range fused[name] {
+				var n int64
+				if n, err = hfBytes(sizes, m, l); err != nil {
+					unfit = err
+					break
+				}
+				bytes += n
+			}
+			if err == nil && !slices.ContainsFunc(u.Levels, func(l search.Level) bool { return l.Bytes == bytes }) {
+				u.Levels = append(u.Levels, search.Level{Name: l.Name, Bytes: bytes})
+			}
+		}
+		if len(u.Levels) == 0 {
+			return fmt.Errorf("evalworker: --types: none applies to %s: %w", name, unfit)
+		}
+		slices.SortFunc(u.Levels, func(a, b search.Level) int { return int(b.Bytes - a.Bytes) })
+		s.Units = append(s.Units, u)
+	}
+	return nil
+}
+
+// hfLevel is the level of a form as --types names it: dense, int8, fp8, or a layout that a method chooses the integers of.
+func hfLevel(method, form string) (Level, error) {
+	if form != LevelDense && form != string(quant.INT8) && form != string(quant.FP8) {
+		form = method + "-" + form
+	}
+	l, err := ParseLevel(form)
+	if err != nil {
+		return Level{}, fmt.Errorf("evalworker: --types: %w (dense, int8, fp8 or a layout such as 4b-g64)", err)
+	}
+	return l, nil
+}
+
+// hfBytes is the size of a level of a module.
+func hfBytes(sizes *export.HFSizes, m engine.Module, l Level) (int64, error) {
+	spec, ok := l.spec.(quant.Spec)
+	switch layout, integers := spec.Layout(); {
+	case l.dense():
+		return sizes.Dense(m), nil
+	case !ok || !integers:
+		return 0, fmt.Errorf("evalworker: --types: compressed-tensors has no form for %s", l.Name)
+	case spec.Method() == quant.FP8:
+		return sizes.FP8(m), nil
+	default:
+		return sizes.Integers(m, layout)
+	}
+}

@@ -119,9 +119,9 @@ func (w Windows) pick(indices []int) Windows {
 // the dense model.
 func (r *run) levels(c search.Candidate) map[string]string {
 	levels := map[string]string{}
-	for i, l := range c {
-		if name := r.space.Units[i].Levels[l].Name; name != LevelDense {
-			levels[r.space.Units[i].Name] = name
+	for _, l := range r.space.Config(c) {
+		if l[1] != LevelDense {
+			levels[l[0]] = l[1]
 		}
 	}
 	return levels

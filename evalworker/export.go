@@ -38,6 +38,7 @@ type ExportInput struct {
 	Dense       string // see [export.GGUFOptions]
 	Simulated   bool   // write levels in 16 bits that the format cannot store, in a folder all of them
 	Runtime     string // that a folder is for: transformers or vllm; empty: transformers
+	Activations bool   // see [export.HFOptions]
 	TensorTypes string // file for llama-quantize to be made; empty: none
 
 	Text       string // for the comparison; empty: the run's, or the text that goes with the builtin model
@@ -148,10 +149,8 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		}
 		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
 	case FormatHuggingFace:
-		o := export.HFOptions{Format: export.FormatCompressed, Dtype: strings.ToUpper(in.Dense), Runtime: in.Runtime, Progress: progress}
-		if in.Simulated {
-			o.Format = export.FormatDense
-		}
+		o := in.huggingFace()
+		o.Progress = progress
 		res, err := export.HuggingFace(path, ck, cand, o)
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
@@ -166,10 +165,27 @@ func (in ExportInput) gguf() export.GGUFOptions {
 	return export.GGUFOptions{Dense: in.Dense, Simulated: in.Simulated, Name: strings.TrimSuffix(filepath.Base(in.Out), ".gguf")}
 }
 
+// huggingFace are the options of a Hugging Face folder.
+func (in ExportInput) huggingFace() export.HFOptions {
+	o := export.HFOptions{Format: export.FormatCompressed, Dtype: strings.ToUpper(in.Dense), Runtime: in.Runtime, Activations: in.Activations}
+	if in.Simulated {
+		o.Format = export.FormatDense
+	}
+	return o
+}
+
 // check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made.
 func (in ExportInput) check(x *subject) error {
-	if in.Format != FormatGGUF {
-		return nil
+	if in.Format == FormatHuggingFace {
+		planned, _, err := x.outline()
+		if err != nil {
+			return err
+		}
+		size, err := export.HFPlan(x.slot.checkpoint.Checkpoint, planned, in.huggingFace())
+		if err != nil {
+			return mark(ErrJob, err)
+		}
+		return in.room(size)
 	}
 	// Levels that no type stores have but their size here, and the others are not asked for.
 	others, levels, err := x.outline()
@@ -200,7 +216,12 @@ func (in ExportInput) check(x *subject) error {
 		}
 		size += n
 	}
-	if err := durable.Room(in.Out, size); err != nil {
+	return in.room(size)
+}
+
+// room reports a disk that has no room for so many bytes.
+func (in ExportInput) room(bytes int64) error {
+	if err := durable.Room(in.Out, bytes); err != nil {
 		return fmt.Errorf("evalworker: --out: %w", err)
 	}
 	return nil

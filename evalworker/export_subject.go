@@ -11,6 +11,7 @@ import (
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/export"
+	"github.com/paretopress/paretopress/quant"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -164,16 +165,6 @@ func (f Front) Find(id string) (Compressed, error) {
 	return Compressed{}, fmt.Errorf("evalworker: %d points of the front have ids that begin with %q", len(all), id)
 }
 
-// sized is a level of a unit of which only the size is known.
-type sized struct {
-	rows, cols int
-	bytes      int64
-}
-
-func (s sized) Shape() (rows, cols int)          { return s.rows, s.cols }
-func (s sized) Bytes() int64                     { return s.bytes }
-func (s sized) DecodeRows(_, _ int, _ []float32) { panic("evalworker: weights that are not there") }
-
 // outline is the candidate with the sizes of its levels and without their weights, and the levels by unit.
 func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 	shapes := map[string]matrix{}
@@ -188,7 +179,12 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		}
 		out := engine.Level{Name: name}
 		if m := shapes[unit]; !l.drop() {
-			out.Weights = sized{m.rows, m.cols, l.Bytes(m.rows, m.cols)}
+			planned := export.Planned{RowsOf: m.rows, ColsOf: m.cols, Size: l.Bytes(m.rows, m.cols)}
+			if spec, ok := l.spec.(quant.Spec); ok {
+				planned.Layout, _ = spec.Layout()
+				planned.FP8 = spec.Method() == quant.FP8
+			}
+			out.Weights = planned
 		}
 		cand[unit], levels[unit] = out, l
 	}

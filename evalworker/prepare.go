@@ -165,8 +165,11 @@ func calibrated(s *search.Space) (map[string][]Level, error) {
 			if err != nil {
 				return nil, fmt.Errorf("evalworker: unit %s: %w", u.Name, err)
 			}
-			if l.NeedsCalibration() {
-				need[u.Name] = append(need[u.Name], l)
+			if !l.NeedsCalibration() {
+				continue
+			}
+			for _, part := range u.Parts() {
+				need[part] = append(need[part], l)
 			}
 		}
 	}

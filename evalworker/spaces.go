@@ -20,19 +20,32 @@ const evoPressLevels = 8
 
 // SpaceOf makes the space that a job searches on a model.
 func SpaceOf(ck *engine.Checkpoint, job workflows.Job) (*search.Space, error) {
-	if job.Deployable != workflows.DeployableGGUF {
-		return buildSpace(ck.Config(), job, nil)
+	var sizes fileSizes
+	switch job.Deployable {
+	case workflows.DeployableGGUF:
+		s, err := export.GGUFBytes(ck, nil, export.GGUFOptions{})
+		if err != nil {
+			return nil, mark(ErrJob, err)
+		}
+		sizes.gguf = &s
+	case workflows.DeployableVLLM, workflows.DeployableTransformers:
+		s, err := export.HFBytes(ck, export.HFOptions{Runtime: job.Deployable})
+		if err != nil {
+			return nil, mark(ErrJob, err)
+		}
+		sizes.hf = &s
 	}
-	sizes, err := export.GGUFBytes(ck, nil, export.GGUFOptions{})
-	if err != nil {
-		return nil, mark(ErrJob, err)
-	}
-	return buildSpace(ck.Config(), job, &sizes)
+	return buildSpace(ck.Config(), job, sizes)
 }
 
-// buildSpace makes the space that a job searches on a model of the given shape. sizes are what a file of the model
-// takes, where the job is for one.
-func buildSpace(c engine.Config, job workflows.Job, sizes *export.GGUFSizes) (*search.Space, error) {
+// fileSizes are what a file of a model takes, where a job is for one.
+type fileSizes struct {
+	gguf *export.GGUFSizes
+	hf   *export.HFSizes
+}
+
+// buildSpace makes the space that a job searches on a model of the given shape.
+func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Space, error) {
 	target, err := search.ParseTarget(job.Target)
 	if err != nil {
 		return nil, mark(ErrJob, err)
@@ -42,9 +55,12 @@ func buildSpace(c engine.Config, job workflows.Job, sizes *export.GGUFSizes) (*s
 	case workflows.SpaceSparsity:
 		err = sparsityUnits(s, c, job, target)
 	case workflows.SpaceQuant:
-		if job.Deployable == workflows.DeployableGGUF {
-			err = ggufUnits(s, c, job, sizes)
-		} else {
+		switch {
+		case sizes.gguf != nil:
+			err = ggufUnits(s, c, job, sizes.gguf)
+		case sizes.hf != nil:
+			err = hfUnits(s, c, job, sizes.hf)
+		default:
 			err = quantUnits(s, c, job)
 		}
 	case workflows.SpaceDrop:

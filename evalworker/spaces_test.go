@@ -19,7 +19,7 @@ func space(t *testing.T, c engine.Config, job workflows.Job) *search.Space {
 	t.Helper()
 	job.Model, job.Text = "m", "t"
 	job.SetDefaults()
-	s, err := buildSpace(c, job, nil)
+	s, err := buildSpace(c, job, fileSizes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestPublishedSchedule(t *testing.T) {
 		if err := job.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		s, err := buildSpace(smol, job, nil)
+		s, err := buildSpace(smol, job, fileSizes{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +168,7 @@ func TestUnreachable(t *testing.T) {
 	} {
 		job.Model, job.Text = "m", "t"
 		job.SetDefaults()
-		_, err := buildSpace(smol, job, nil)
+		_, err := buildSpace(smol, job, fileSizes{})
 		if !errors.Is(err, search.ErrUnreachable) || !errors.Is(err, ErrJob) || !strings.Contains(err.Error(), "--target") {
 			t.Errorf("%s %s: %v", job.Space, job.Target, err)
 		}
@@ -176,7 +176,7 @@ func TestUnreachable(t *testing.T) {
 	for _, target := range []string{"sparsity=0", "sparsity=1"} {
 		job := workflows.Job{Model: "m", Text: "t", Space: "sparsity", Target: target}
 		job.SetDefaults()
-		if _, err := buildSpace(smol, job, nil); err == nil || !containsAll(err.Error(), target, "nothing to choose") {
+		if _, err := buildSpace(smol, job, fileSizes{}); err == nil || !containsAll(err.Error(), target, "nothing to choose") {
 			t.Errorf("%s: %v", target, err)
 		}
 	}

@@ -36,28 +36,42 @@ func (s scheme) String() string {
 	return kernel.Layout{Bits: s.bits, Group: s.group, Symmetric: s.symmetric}.String()
 }
 
-// schemeOf is the scheme of a level, where compressed-tensors has one: integers of 4 or 8 bits in groups
-// that divide a row, and FP8. Its library packs other widths in different ways in different versions.
+// schemeOf is the scheme of a level, where compressed-tensors has one.
 func schemeOf(w engine.Weights, activations bool) (s scheme, ok bool) {
 	switch w := w.(type) {
 	case *kernel.FP8:
-		return scheme{format: formatFloat, bits: 8, symmetric: true, activations: activations}, true
+		return floatScheme(activations), true
 	case *kernel.Grouped:
-		l := w.Layout()
 		_, cols := w.Shape()
-		if l.Bits != 4 && l.Bits != 8 || cols%l.Span(cols) != 0 {
-			return scheme{}, false
+		return integerScheme(w.Layout(), cols, activations)
+	case Planned:
+		if w.FP8 {
+			return floatScheme(activations), true
 		}
-		s = scheme{format: formatPacked, bits: l.Bits, symmetric: l.Symmetric}
-		if l.Group <= cols {
-			s.group = l.Group
-		}
-		if activations && s.bits == 8 && s.symmetric && s.group == 0 {
-			s.format, s.activations = formatInt, true
-		}
-		return s, true
+		return integerScheme(w.Layout, w.ColsOf, activations)
 	}
 	return scheme{}, false
+}
+
+// floatScheme is the scheme of FP8.
+func floatScheme(activations bool) scheme {
+	return scheme{format: formatFloat, bits: 8, symmetric: true, activations: activations}
+}
+
+// integerScheme is the scheme of rows of cols integers: of 4 or 8 bits in groups that divide a row. The library of compressed-tensors
+// packs other widths in different ways in different versions.
+func integerScheme(l kernel.Layout, cols int, activations bool) (s scheme, ok bool) {
+	if l.Bits != 4 && l.Bits != 8 || cols%l.Span(cols) != 0 {
+		return scheme{}, false
+	}
+	s = scheme{format: formatPacked, bits: l.Bits, symmetric: l.Symmetric}
+	if l.Group <= cols {
+		s.group = l.Group
+	}
+	if activations && s.bits == 8 && s.symmetric && s.group == 0 {
+		s.format, s.activations = formatInt, true
+	}
+	return s, true
 }
 
 // assignSchemes finds the scheme of each module and checks that the runtime takes them.
@@ -83,7 +97,7 @@ func (e *hfExport) assignSchemes() error {
 					at, e.schemes = len(e.schemes), append(e.schemes, s)
 				}
 				m.scheme = at + 1
-				if err := e.runs(m, s); err != nil {
+				if err := runs(e.options.Runtime, s, levelName(m.level), m.unit); err != nil {
 					return err
 				}
 			}
@@ -112,16 +126,16 @@ func (e *hfExport) assignSchemes() error {
 	return nil
 }
 
-// runs returns an error if the runtime has no kernel for a scheme. vLLM's are those of its Marlin family.
-func (e *hfExport) runs(m *hfModule, s scheme) error {
-	if e.options.Runtime != RuntimeVLLM || s.format != formatPacked {
+// runs returns an error if the runtime has no kernel for a scheme of a level of a unit. vLLM's are those of its Marlin family.
+func runs(runtime string, s scheme, level, unit string) error {
+	if runtime != RuntimeVLLM || s.format != formatPacked {
 		return nil
 	}
 	if !slices.Contains([]int{0, 32, 64, 128}, s.group) {
-		return fmt.Errorf("vllm has no kernel for groups of %d columns (%s of %s): it takes g32, g64, g128 and gall", s.group, levelName(m.level), m.unit)
+		return fmt.Errorf("vllm has no kernel for groups of %d columns (%s of %s): it takes g32, g64, g128 and gall", s.group, level, unit)
 	}
 	if s.bits == 8 && !s.symmetric {
-		return fmt.Errorf("vllm has no kernel for 8 bits with zeros (%s of %s): use its -sym form or int8", levelName(m.level), m.unit)
+		return fmt.Errorf("vllm has no kernel for 8 bits with zeros (%s of %s): use its -sym form or int8", level, unit)
 	}
 	return nil
 }
@@ -164,36 +178,62 @@ func levelName(s string) string {
 	return name
 }
 
+// compressedShapes are the tensors of a rows x cols module in a scheme, without what they hold: the codes, their scales and, where there
+// are any, the zeros and the shape.
+func compressedShapes(name string, rows, cols int, s scheme) []array {
+	groups := 1
+	if s.group > 0 {
+		groups = cols / s.group
+	}
+	scale := array{name: name + ".weight_scale", dtype: "F16", shape: []int{rows, groups}}
+	switch s.format {
+	case formatFloat:
+		scale.dtype = "BF16"
+		return []array{{name: name + ".weight", dtype: "F8_E4M3", shape: []int{rows, cols}}, scale}
+	case formatInt:
+		return []array{{name: name + ".weight", dtype: "I8", shape: []int{rows, cols}}, scale}
+	}
+	words := func(n int) int { return (n*s.bits + 31) / 32 }
+	list := []array{{name: name + ".weight_packed", dtype: "I32", shape: []int{rows, words(cols)}}, scale}
+	if !s.symmetric {
+		list = append(list, array{name: name + ".weight_zero_point", dtype: "I32", shape: []int{words(rows), groups}})
+	}
+	return append(list, array{name: name + ".weight_shape", dtype: "I64", shape: []int{2}})
+}
+
 // compressedArrays are the tensors of a module in a scheme.
 func compressedArrays(name string, w engine.Weights, s scheme) []array {
 	rows, cols := w.Shape()
+	list := compressedShapes(name, rows, cols, s)
+	packed, ok := w.(kernel.Packed)
+	if !ok { // planned
+		return list
+	}
 	parts := map[string]kernel.Part{}
-	for _, p := range w.(kernel.Packed).Parts() {
+	for _, p := range packed.Parts() {
 		parts[p.Name] = p
 	}
-	codes, scales := parts["codes"], parts["scales"]
-	groups := len(scales.Data) / 2 / rows
-	scale := array{name: name + ".weight_scale", dtype: scales.Type, shape: []int{rows, groups}, write: whole(scales.Data)}
+	codes := parts["codes"].Data
+	groups := list[1].shape[1]
+	list[1].write = whole(parts["scales"].Data)
 	switch s.format {
 	case formatFloat:
-		return []array{{name: name + ".weight", dtype: "F8_E4M3", shape: []int{rows, cols}, write: whole(codes.Data)}, scale}
+		list[0].write = whole(codes)
+		return list
 	case formatInt:
-		return []array{{name: name + ".weight", dtype: "I8", shape: []int{rows, cols}, write: signedBytes(codes.Data)}, scale}
+		list[0].write = signedBytes(codes)
+		return list
 	}
-	words := (cols*s.bits + 31) / 32
-	list := []array{
-		{name: name + ".weight_packed", dtype: "I32", shape: []int{rows, words}, write: paddedRows(codes.Data, rows, 4*words)},
-		scale,
-	}
+	list[0].write = paddedRows(codes, rows, 4*list[0].shape[1])
 	if !s.symmetric {
-		words := (rows*s.bits + 31) / 32
-		list = append(list, array{name: name + ".weight_zero_point", dtype: "I32", shape: []int{words, groups}, write: func(w io.Writer) error {
+		list[2].write = func(w io.Writer) error {
 			_, err := w.Write(packColumns(parts["zeros"].Data, rows, groups, s.bits))
 			return err
-		}})
+		}
 	}
 	shape := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(rows)), uint64(cols))
-	return append(list, array{name: name + ".weight_shape", dtype: "I64", shape: []int{2}, write: whole(shape)})
+	list[len(list)-1].write = whole(shape)
+	return list
 }
 
 // whole writes data.

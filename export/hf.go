@@ -111,12 +111,12 @@ func HuggingFace(dir string, ck *engine.Checkpoint, cand engine.Candidate, o HFO
 	total, need := int64(0), int64(0)
 	for _, a := range arrays {
 		total += a.bytes()
-		need += 256 // of header and index
+		need += a.stored() + int64(a.room()) // in the index
 	}
 	for _, data := range files {
 		need += int64(len(data))
 	}
-	if err := durable.Room(dir, total+need); err != nil {
+	if err := durable.Room(dir, need); err != nil {
 		return HFResult{}, fmt.Errorf("export: %w", err)
 	}
 	err = durable.Folder(dir, func(tmp string) error {

@@ -78,35 +78,70 @@ func writeWeights(dir string, arrays []array, limit int64, done func(int64) erro
 	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(data, '\n'), 0o644)
 }
 
-// safetensorsHeader is the start of a file: the length of a JSON object and the object, padded so that the
-// arrays after it are aligned to 8 bytes.
+// A header begins like this; room for it, and for each of its entries, is a multiple of 8 bytes, to which arrays are aligned.
+const (
+	headerStart = `{"__metadata__":{"format":"pt"}`
+	headerRoom  = 32
+)
+
+// safetensorsHeader is the start of a file: the length of a JSON object and the object, filled up with spaces to the room of its entries, so that the
+// size of a file is the sum of what its arrays take.
 //
 // https://huggingface.co/docs/safetensors
 func safetensorsHeader(arrays []array) ([]byte, error) {
-	header := []byte(`{"__metadata__":{"format":"pt"}`)
-	at := int64(0)
+	header := []byte(headerStart)
+	at, room := int64(0), headerRoom
 	for _, a := range arrays {
-		name, err := json.Marshal(a.name)
+		entry, err := a.entry(at)
 		if err != nil {
 			return nil, err
 		}
-		entry, err := json.Marshal(struct {
-			Type    string   `json:"dtype"`
-			Shape   []int    `json:"shape"`
-			Offsets [2]int64 `json:"data_offsets"`
-		}{a.dtype, a.shape, [2]int64{at, at + a.bytes()}})
-		if err != nil {
-			return nil, err
-		}
-		header = append(header, ',')
-		header = append(append(append(header, name...), ':'), entry...)
+		header = append(header, entry...)
 		at += a.bytes()
+		room += a.room()
 	}
 	header = append(header, '}')
-	for len(header)%8 != 0 {
+	for len(header) < room || len(header)%8 != 0 {
 		header = append(header, ' ')
 	}
 	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), nil
+}
+
+// entry is what a header says of the array, whose bytes begin at an offset.
+func (a array) entry(at int64) ([]byte, error) {
+	name, err := json.Marshal(a.name)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := json.Marshal(struct {
+		Type    string   `json:"dtype"`
+		Shape   []int    `json:"shape"`
+		Offsets [2]int64 `json:"data_offsets"`
+	}{a.dtype, a.shape, [2]int64{at, at + a.bytes()}})
+	return append(append(append([]byte{','}, name...), ':'), entry...), err
+}
+
+// largestOffset is that in a file for whose entries there is room.
+const largestOffset = 999_999_999_999
+
+// room is that of the array's entry, wherever in the file its bytes are.
+func (a array) room() int {
+	b := a
+	b.shape = append([]int{0}, a.shape...) // of no bytes: both offsets are what is given
+	entry, _ := b.entry(largestOffset)     // fails only for names that are no text
+	return (len(entry) + 7) / 8 * 8
+}
+
+// stored is what the array adds to the size of its file.
+func (a array) stored() int64 { return int64(a.room()) + a.bytes() }
+
+// fileBytes is the size of a file of arrays.
+func fileBytes(arrays []array) int64 {
+	n := int64(8 + headerRoom)
+	for _, a := range arrays {
+		n += a.stored()
+	}
+	return n
 }
 
 // writeSafetensors writes one file.

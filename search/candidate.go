@@ -115,16 +115,19 @@ func (s *Space) BitsPerWeight(c Candidate) float64 {
 	return 8 * float64(s.Bytes(c)-s.FixedBytes) / float64(s.Params())
 }
 
-// Config lists c as `unit: level` pairs in the order of the space, dense units included.
+// Config lists c as `unit: level` pairs in the order of the space, dense units included. Of a unit of several modules each
+// has a pair.
 func (s *Space) Config(c Candidate) [][2]string {
-	lines := make([][2]string, len(c))
+	lines := make([][2]string, 0, len(c))
 	for i, l := range c {
-		lines[i] = [2]string{s.Units[i].Name, s.Units[i].Levels[l].Name}
+		for _, part := range s.Units[i].Parts() {
+			lines = append(lines, [2]string{part, s.Units[i].Levels[l].Name})
+		}
 	}
 	return lines
 }
 
-// WriteConfig writes c as a config file: a line `unit: level` a unit.
+// WriteConfig writes c as a config file: a line for each pair of [Space.Config].
 func (s *Space) WriteConfig(w io.Writer, c Candidate) error {
 	var b strings.Builder
 	for _, l := range s.Config(c) {
@@ -142,9 +145,9 @@ func (s *Space) WriteConfig(w io.Writer, c Candidate) error {
 // whichever space they were found.
 func (s *Space) Phenotype(c Candidate) string {
 	lines := make([]string, 0, len(c))
-	for i, l := range c {
-		if name := s.Units[i].Levels[l].Name; name != LevelDense {
-			lines = append(lines, s.Units[i].Name+": "+name+"\n")
+	for _, l := range s.Config(c) {
+		if l[1] != LevelDense {
+			lines = append(lines, l[0]+": "+l[1]+"\n")
 		}
 	}
 	slices.Sort(lines)

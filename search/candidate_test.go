@@ -61,8 +61,8 @@ func TestCandidateSums(t *testing.T) {
 // TestPhenotype: the digest is of the model, not of the space that it was found in.
 func TestPhenotype(t *testing.T) {
 	levels := []Level{{"dense", 32, 0}, {"rtn-4b-g64", 9, 0}, {"rtn-3b-g64", 7, 0}}
-	s := &Space{Kind: Quant, Units: []Unit{{"a", "", 16, levels}, {"b", "", 16, levels}, {"c", "", 16, levels}}}
-	other := &Space{Kind: Quant, Units: []Unit{{"c", "", 16, levels}, {"a", "", 16, levels[:2]}}}
+	s := &Space{Kind: Quant, Units: []Unit{{Name: "a", Params: 16, Levels: levels}, {Name: "b", Params: 16, Levels: levels}, {Name: "c", Params: 16, Levels: levels}}}
+	other := &Space{Kind: Quant, Units: []Unit{{Name: "c", Params: 16, Levels: levels}, {Name: "a", Params: 16, Levels: levels[:2]}}}
 	if x, y := s.Phenotype(Candidate{1, 0, 2}), other.Phenotype(Candidate{2, 1}); x != y {
 		t.Errorf("one model, digests %s and %s", x, y)
 	}

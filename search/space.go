@@ -41,6 +41,9 @@ type Unit struct {
 	Group  string  `json:"group"`  // a switch of levels stays within a group: equal sizes, or one type of sub-block
 	Params int64   `json:"params"` // weights in the unit, at least 1
 	Levels []Level `json:"levels"` // from the largest to the smallest
+	// Modules are the parts that have the unit's level in common, where the unit is not itself one: those that a runtime
+	// makes one matrix of. Configurations name them and not the unit.
+	Modules []string `json:"modules,omitempty"`
 }
 
 // Level is one way to store a unit.
@@ -82,19 +85,20 @@ func (s *Space) Validate() error {
 	costed := s.costed()
 	for i := range s.Units {
 		u := &s.Units[i]
-		if err := checkName(u.Name); err != nil {
-			return fmt.Errorf("search: unit %d: %w", i, err)
+		for _, name := range append([]string{u.Name}, u.Modules...) {
+			if err := checkName(name); err != nil {
+				return fmt.Errorf("search: unit %d: %w", i, err)
+			}
+			if names[name] {
+				return fmt.Errorf("search: unit %s is listed twice", name)
+			}
+			names[name] = true
 		}
-		if names[u.Name] {
-			return fmt.Errorf("search: unit %s is listed twice", u.Name)
-		}
-		names[u.Name] = true
 		if err := u.validate(costed); err != nil {
 			return fmt.Errorf("search: unit %s: %w", u.Name, err)
 		}
 	}
-	for i := range s.Units {
-		name := s.Units[i].Name
+	for name := range names {
 		for at, r := range name {
 			if r == '.' && names[name[:at]] {
 				return fmt.Errorf("search: unit %s lies inside unit %s: their bytes would count twice", name, name[:at])
@@ -102,6 +106,14 @@ func (s *Space) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Parts are the names that the unit has in a configuration: its modules, or its own.
+func (u *Unit) Parts() []string {
+	if len(u.Modules) > 0 {
+		return u.Modules
+	}
+	return []string{u.Name}
 }
 
 func (u *Unit) validate(costed bool) error {

@@ -38,7 +38,9 @@ const (
 
 // Runtimes that a job may be deployable to.
 const (
-	DeployableGGUF = "gguf" // llama.cpp: units, embeddings and head among them, are of ggml's types, and bytes are those of the file
+	DeployableGGUF         = "gguf"         // llama.cpp: units, embeddings and head among them, are of ggml's types, and bytes are those of the file
+	DeployableVLLM         = "vllm"         // compressed-tensors that vLLM has kernels for: modules that it makes one matrix of are one unit
+	DeployableTransformers = "transformers" // compressed-tensors that Hugging Face transformers unpacks
 )
 
 // Methods of the quant space.
@@ -62,7 +64,7 @@ type Job struct {
 	MaxWindows        int      `json:"max-windows,omitempty" yaml:"max-windows,omitempty"`                   // windows of the text to use; 0 = all
 	CalibrationTokens int64    `json:"calibration-tokens" yaml:"calibration-tokens"`                         // tokens that Hessians are summed over, at most
 	Space             string   `json:"space" yaml:"space"`                                                   // sparsity, quant or drop
-	Deployable        string   `json:"deployable,omitempty" yaml:"deployable,omitempty"`                     // runtime that is to load the result: gguf; empty: any form of storage
+	Deployable        string   `json:"deployable,omitempty" yaml:"deployable,omitempty"`                     // runtime that is to load the result: gguf, vllm or transformers; empty: any form of storage
 	Target            string   `json:"target,omitempty" yaml:"target,omitempty"`                             // sparsity=0.5, bpw=3, size=90MB, drop=0.25; empty: the whole front
 	Method            string   `json:"method" yaml:"method"`                                                 // evopress or random
 	Schedule          string   `json:"schedule,omitempty" yaml:"schedule,omitempty"`                         // of evopress: scaled (to the budget) or published (that of the paper, for accelerators)
@@ -74,7 +76,7 @@ type Job struct {
 	QuantMethod       string   `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn, and imatrix if deployable
 	Group             int      `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
 	Bits              []int    `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
-	Types             []string `json:"types,omitempty,flow" yaml:"types,omitempty,flow"`                     // of ggml that a deployable quant space may use, the preferred of equal size first
+	Types             []string `json:"types,omitempty,flow" yaml:"types,omitempty,flow"`                     // that a deployable quant space may use, the preferred of equal size first: ggml's, or dense, int8, fp8 and layouts as 4b-g64
 	Workers           int      `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
 	Bank              string   `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
 	ModelDigest       string   `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
@@ -97,9 +99,9 @@ func (j *Job) SetDefaults() {
 		set(&j.SparsityStep, 0.125)
 	case SpaceQuant:
 		set(&j.QuantMethod, QuantGPTQ)
-		if j.Deployable == DeployableGGUF {
+		if j.Deployable != "" {
 			if len(j.Types) == 0 {
-				j.Types = slices.Clone(DefaultTypes)
+				j.Types = slices.Clone(DefaultTypes(j.Deployable))
 			}
 			break
 		}
@@ -131,9 +133,14 @@ func (j Job) ModelName() string {
 	return name
 }
 
-// DefaultTypes are the types of ggml that a deployable quant space uses. Of types of one size in a matrix only the first counts, and no
-// type is here that another of its size or less is better than: q4_0 and q4_1 beside iq4_nl and q5_0.
-var DefaultTypes = []string{"q8_0", "q6_K", "q5_K", "q5_1", "q5_0", "q4_K", "iq4_nl", "mxfp4", "q3_K", "q2_K"}
+// DefaultTypes are the types that a quant space that is deployable to a runtime uses. Of types of one size in a matrix only the first counts, and no
+// type is here that another of its size or less is better than: q4_0 and q4_1 beside iq4_nl and q5_0, int8 and fp8 beside 8b-gall-sym.
+func DefaultTypes(deployable string) []string {
+	if deployable == DeployableGGUF {
+		return []string{"q8_0", "q6_K", "q5_K", "q5_1", "q5_0", "q4_K", "iq4_nl", "mxfp4", "q3_K", "q2_K"}
+	}
+	return []string{"dense", "8b-gall-sym", "4b-g32", "4b-g64", "4b-g128", "4b-g128-sym", "4b-gall-sym"}
+}
 
 // set gives *p the value v if it is zero.
 func set[T comparable](p *T, v T) {
@@ -178,7 +185,7 @@ func (j Job) Validate() error {
 		return err
 	}
 	if j.Deployable != "" {
-		if err := oneOf("--deployable", j.Deployable, DeployableGGUF); err != nil {
+		if err := oneOf("--deployable", j.Deployable, DeployableGGUF, DeployableVLLM, DeployableTransformers); err != nil {
 			return err
 		}
 		if j.Space != SpaceQuant {
@@ -194,7 +201,7 @@ func (j Job) Validate() error {
 			return fmt.Errorf("--sparsity-step: %v, want a share of a module's weights from 1/64 to 0.25, or a whole number of weights", s)
 		}
 	case SpaceQuant:
-		if j.Deployable == DeployableGGUF {
+		if j.Deployable != "" {
 			if err := j.validateTypes(); err != nil {
 				return err
 			}
@@ -204,7 +211,7 @@ func (j Job) Validate() error {
 			return err
 		}
 		if len(j.Types) > 0 {
-			return fmt.Errorf("--types: %s are for --deployable %s", strings.Join(j.Types, ", "), DeployableGGUF)
+			return fmt.Errorf("--types: %s are for a --deployable space", strings.Join(j.Types, ", "))
 		}
 		if j.Group < 1 {
 			return fmt.Errorf("--group: %d, want at least 1", j.Group)
@@ -228,13 +235,17 @@ func (j Job) Validate() error {
 	return err
 }
 
-// validateTypes checks what a deployable quant space is made of; whether ggml has such types is for who knows them.
+// validateTypes checks what a deployable quant space is made of; whether there are such types is for who knows them.
 func (j Job) validateTypes() error {
-	if err := oneOf("--quant-method", j.QuantMethod, QuantGPTQ, QuantImatrix, QuantRTN); err != nil {
+	methods := []string{QuantGPTQ, QuantRTN}
+	if j.Deployable == DeployableGGUF {
+		methods = append(methods, QuantImatrix)
+	}
+	if err := oneOf("--quant-method", j.QuantMethod, methods...); err != nil {
 		return err
 	}
 	if j.Group != 0 || len(j.Bits) > 0 {
-		return fmt.Errorf("--bits, --group: --deployable %s takes ggml's types (--types)", j.Deployable)
+		return fmt.Errorf("--bits, --group: --deployable %s takes --types", j.Deployable)
 	}
 	if len(j.Types) == 0 {
 		return errors.New("--types: no type given")

@@ -64,7 +64,7 @@ func estimate(job workflows.Job, ck *engine.Checkpoint) (runCost, error) {
 				return cost, err
 			}
 			if level.NeedsCalibration() {
-				cost.Levels++
+				cost.Levels += len(u.Parts())
 				cost.BankBytes += name.Bytes
 			}
 		}

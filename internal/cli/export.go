@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,10 +52,11 @@ recipe and evopress list levels and hold no weights: llm-compressor makes them a
 	f.StringVar(&in.Model, "model", "", modelUsage)
 	f.StringVar(&in.Config, "config", "", "file of levels (default: the model as it is)")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
-	f.StringVar(&in.Format, "format", evalworker.FormatGGUF, "gguf; hf: a Hugging Face folder; recipe: for llm-compressor; evopress: EvoPress's file of levels or drops")
+	f.StringVar(&in.Format, "format", "", "gguf; hf: a Hugging Face folder; recipe: for llm-compressor; evopress: EvoPress's file of levels or drops (default: what the run is deployable to, gguf)")
 	f.StringVar(&in.Out, "out", "", "file or folder to write")
 	f.BoolVar(&in.Force, "force", false, "replace what --out is already")
-	f.StringVar(&in.Runtime, "runtime", "", "transformers or vllm: what a folder of --format hf is for (default transformers)")
+	f.StringVar(&in.Runtime, "runtime", "", "transformers or vllm: what a folder of --format hf is for (default: what the run is deployable to, transformers)")
+	f.BoolVar(&in.Activations, "quantize-activations", false, "let that runtime round the inputs of modules of 8 bits without groups (int8, fp8) to 8 bits too: W8A8, faster there and not what was evaluated")
 	f.StringVar(&in.Dense, "dense", "", "f16 or bf16: how matrices without a level are stored (default: the one that keeps their values)")
 	f.BoolVar(&in.Simulated, "simulated", false, "write levels that the format cannot store in 16 bits, instead of refusing them")
 	f.StringVar(&in.TensorTypes, "tensor-types", "", "file to write for llama-quantize --tensor-type-file, which gives the same tensors the same types")
@@ -67,6 +69,24 @@ recipe and evopress list levels and hold no weights: llm-compressor makes them a
 }
 
 func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []string) error {
+	if len(args) > 0 {
+		folder, err := s.findRun(args[0])
+		if err != nil {
+			return err
+		}
+		in.Folder, in.Point = folder, args[1]
+		job, err := evalworker.ReadJob(folder)
+		if err != nil {
+			return err
+		}
+		if job.Deployable != "" && job.Deployable != workflows.DeployableGGUF {
+			in.Format = cmp.Or(in.Format, evalworker.FormatHuggingFace)
+			if in.Format == evalworker.FormatHuggingFace {
+				in.Runtime = cmp.Or(in.Runtime, job.Deployable)
+			}
+		}
+	}
+	in.Format = cmp.Or(in.Format, evalworker.FormatGGUF)
 	switch {
 	case in.Out == "":
 		return usagef("--out: no path given")
@@ -76,6 +96,8 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 		return usagef("--tensor-types is of --format gguf")
 	case in.Runtime != "" && in.Format != evalworker.FormatHuggingFace:
 		return usagef("--runtime is of --format hf")
+	case in.Activations && in.Format != evalworker.FormatHuggingFace:
+		return usagef("--quantize-activations is of --format hf")
 	case in.Dense != "" && in.Dense != "f16" && in.Dense != "bf16":
 		return usagef("--dense: %q is neither f16 nor bf16", in.Dense)
 	case in.MaxWindows < 1:
@@ -83,13 +105,6 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 	}
 	if err := (configuration{text: in.Text, config: in.Config, bank: in.Bank, numerics: in.Numerics, seqLen: in.SeqLen}).check(); err != nil {
 		return err
-	}
-	if len(args) > 0 {
-		folder, err := s.findRun(args[0])
-		if err != nil {
-			return err
-		}
-		in.Folder, in.Point = folder, args[1]
 	}
 	in.Command = "paretopress " + strings.Join(s.Args, " ")
 	if in.Model != "" {

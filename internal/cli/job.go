@@ -21,8 +21,9 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.StringVar(&j.Text, "text", j.Text, "text file to calibrate, search and test on (the builtin model has its own)")
 	f.StringVar(&j.HeldOutText, "held-out-text", j.HeldOutText, "another text file to test on (default: a quarter of the text's windows)")
 	f.StringVar(&j.Space, "space", j.Space, "what to search over: sparsity, quant or drop (default quant)")
-	f.StringVar(&j.Deployable, "deployable", j.Deployable, "gguf: search what llama.cpp loads, by the exact bytes of the file (default: any form of storage)")
-	f.StringSliceVar(&j.Types, "types", j.Types, "of ggml that a deployable space may use, of those of equal size the preferred first (default "+strings.Join(workflows.DefaultTypes, ",")+")")
+	f.StringVar(&j.Deployable, "deployable", j.Deployable, "gguf, vllm or transformers: search what llama.cpp or that runtime loads, by the exact bytes of the file (default: any form of storage)")
+	f.StringSliceVar(&j.Types, "types", j.Types, "that a deployable space may use, of those of equal size the preferred first: of ggml, or dense, int8, fp8 and layouts (default "+
+		strings.Join(workflows.DefaultTypes(workflows.DeployableGGUF), ",")+"; vllm, transformers: "+strings.Join(workflows.DefaultTypes(workflows.DeployableVLLM), ",")+")")
 	f.StringVar(&j.Target, "target", j.Target, "sparsity=0.5, bpw=3, size=90MB or drop=0.25 (default: the whole front)")
 	f.StringVar(&j.Method, "method", j.Method, "evopress or random (default evopress)")
 	f.StringVar(&j.Schedule, "schedule", j.Schedule, "of evopress: scaled to the budget, or published, 26 to 184 million tokens (default scaled)")
