@@ -147,8 +147,11 @@ func (e *hfExport) fromGGUF(files map[string][]byte) ([]byte, error) {
 // configObject is the config.json of a configuration, in the members of transformers 4, which 5 reads too.
 func configObject(c engine.Config) (object, error) {
 	arch := c.Arch
-	if arch == "llama" && c.SlidingWindow > 0 {
-		arch = "mistral" // the same in GGUF
+	switch { // what GGUF has under one name
+	case arch == "llama" && c.SlidingWindow > 0:
+		arch = "mistral"
+	case arch == "llama" && c.QKVBias && !c.OutBias && !c.QKNorm:
+		arch = "qwen2"
 	}
 	class, ok := map[string]string{"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}[arch]
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/builtin"
 )
 
@@ -46,5 +47,29 @@ func TestHuggingFaceFromGGUF(t *testing.T) {
 	}
 	if config := configOf(t, got); config["bos_token_id"] != 1.0 || config["eos_token_id"] != 2.0 || config["vocab_size"] != 49152.0 {
 		t.Errorf("config.json %v", config)
+	}
+}
+
+// TestHuggingFaceFromDeci: sub-blocks that a GGUF file lacks are in the folder of it with an output of zeros, as dropped ones are.
+func TestHuggingFaceFromDeci(t *testing.T) {
+	for _, family := range []string{"llama", "qwen2"} {
+		drops := engine.Candidate{"model.layers.0.mlp": {Name: "drop"}, "model.layers.1.self_attn": {Name: "drop"}, "model.layers.3.mlp": {Name: "drop"}}
+		file, made := ggufWrite(t, ggufTiny(t, families()[family]), drops, GGUFOptions{})
+		if made.Architecture != "deci" {
+			t.Fatalf("architecture %s", made.Architecture)
+		}
+		source := ggufOpen(t, file)
+		dir := filepath.Join(t.TempDir(), "model")
+		r, err := HuggingFace(dir, source, engine.Candidate{"model.layers.2.self_attn": {Name: "drop"}, "model.layers.2.mlp": {Name: "drop"}}, HFOptions{Dtype: "F32"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Layers != 3 || len(r.Rounded) > 0 {
+			t.Errorf("%d layers, rounded %v", r.Layers, r.Rounded)
+		}
+		got, want := ggufNLL(t, ggufOpen(t, dir), nil), ggufNLL(t, source, engine.Candidate{"model.layers.2.self_attn": {Name: "drop"}, "model.layers.2.mlp": {Name: "drop"}})
+		if math.Abs(got-want) > 1e-6*want {
+			t.Errorf("%s: NLL %v, the candidate's is %v", family, got, want)
+		}
 	}
 }

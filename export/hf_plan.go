@@ -122,7 +122,7 @@ func (e *hfExport) planSubBlock(l *hfLayer, sub int) error {
 		unit := hfUnit(l.from, role)
 		m := &hfModule{unit: unit, name: hfUnit(l.to, role)}
 		dense, err := engine.Dense(e.ck, unit)
-		if err != nil { // a model without this sub-block
+		if err != nil || !e.config.Has(l.from, sub) { // what its file may hold stands for nothing
 			l.dropped[sub] = true
 		} else {
 			m.levels = dense
@@ -142,7 +142,7 @@ func (e *hfExport) planSubBlock(l *hfLayer, sub int) error {
 		for _, role := range hfModules[sub] {
 			m := l.modules[role]
 			m.level, m.levels = "", nil
-			if dense, err := engine.Dense(e.ck, m.unit); err == nil && !strings.HasSuffix(role, ".o_proj") && !strings.HasSuffix(role, ".down_proj") {
+			if dense, err := engine.Dense(e.ck, m.unit); err == nil && e.config.Has(l.from, sub) && !strings.HasSuffix(role, ".o_proj") && !strings.HasSuffix(role, ".down_proj") {
 				m.levels = dense
 			}
 		}
