@@ -91,6 +91,7 @@ func (f *form) affineRange(x, v []float64) (scale, offset float64) {
 		best, scale, offset = gain, a, b
 		return true
 	}
+	try((f.top-1)/size, low) // weights that lie on a grid of half as many steps are exact
 	cut := size / (2*f.top + 4)
 	for i := range cuts {
 		from := low + float64(float64(i-1)*cut)

@@ -369,3 +369,25 @@ func BenchmarkGGML(b *testing.B) {
 		}
 	}
 }
+
+// TestGGMLCoarserGrid: weights that lie on a grid of half as many steps are exact. Files in Q4_1, as its definition rounds, are requantized to Q5_1.
+func TestGGMLCoarserGrid(t *testing.T) {
+	const rows, cols = 16, 256
+	r := rand.New(rand.NewPCG(4, 1))
+	w := make([]float32, rows*cols)
+	for at := 0; at < len(w); at += 32 {
+		half := func(x float64) float32 { return kernel.DecodeF16(kernel.EncodeF16(float32(x))) }
+		scale, minimum := half(0.01*r.ExpFloat64()), half(-0.1*r.ExpFloat64())
+		for i := range 32 {
+			k := r.IntN(16)
+			if i < 2 {
+				k = 15 * i // both ends of the range are in use
+			}
+			w[at+i] = float32(scale*float32(k)) + minimum
+		}
+	}
+	_, again := build(t, "q5_1", w, rows, cols, nil)
+	if e, all := weighted(w, again, equal(cols)), weighted(w, make([]float32, len(w)), equal(cols)); e > 1e-7*all {
+		t.Errorf("error %v of weights whose squares sum to %v", e, all)
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 // Operators names the methods of this package with the version of what they compute. A change of the
 // weights that a method stores changes its version, so that banks of both are told apart.
-const Operators = "rtn/1 gptq/2 ggml/1 int8/1 fp8/1"
+const Operators = "rtn/1 gptq/2 ggml/2 int8/1 fp8/1"
 
 // Method is a way to choose the integers.
 type Method string
