@@ -1,5 +1,11 @@
 package quant
 
+import (
+	"math"
+
+	"github.com/paretopress/paretopress/internal/kernel"
+)
+
 // The loops of this file round weights x to a scale and add up what a least-squares fit, or the comparison of two scales, needs. v are the
 // importances of the weights. They run for every scale that a search tries, and so take the inverse of a scale where they only round.
 
@@ -55,6 +61,83 @@ func (s *fit) round(f *form, x, v []float64, inverse, offset float64) {
 		p += float64(q * w)
 	}
 	s.vk, s.vkk, s.p = vk, vkk, p
+}
+
+// tries rounds weights by many scales and offsets, some at a time, and shows the sums of each in the order in which they were added.
+type tries struct {
+	trials kernel.Trials
+	n      int // that wait
+	x, v   []float64
+	fit    fit
+	show   func(*fit)
+}
+
+func (f *form) tries(x, v []float64, show func(*fit)) *tries {
+	return &tries{trials: f.trials(), x: x, v: v, fit: newFit(x, v), show: show}
+}
+
+// trials are those of the form, without scales.
+func (f *form) trials() kernel.Trials {
+	t := kernel.Trials{Low: f.low, Top: f.top}
+	if f.near != nil {
+		t.Table = &f.near.value
+	}
+	return t
+}
+
+// add is to try a scale, by its inverse, and an offset.
+func (t *tries) add(inverse, offset float64) {
+	t.trials.Inverse[t.n], t.trials.Offset[t.n] = inverse, offset
+	if t.n++; t.n == len(t.trials.Inverse) {
+		t.end()
+	}
+}
+
+// end tries those that wait.
+func (t *tries) end() {
+	var sums [3][len(t.trials.Inverse)]float64
+	t.trials.Fit(&sums, t.x, t.v)
+	for j := range t.n {
+		t.fit.vk, t.fit.vkk, t.fit.p = sums[0][j], sums[1][j], sums[2][j]
+		t.show(&t.fit)
+	}
+	t.n = 0
+}
+
+// width8 is how many errors are computed at a time, those of all neighbours of two integers among them.
+const width8 = 8
+
+// errs computes the errors of some grades of a sub-block.
+type errs struct {
+	f      *form
+	trials kernel.Trials
+	n      int
+	sums   [width8]float64
+}
+
+func (f *form) errs() *errs { return &errs{f: f, trials: f.trials()} }
+
+// add is to compute one more, of width8 at most.
+func (t *errs) add(d, dmin uint16, scale, minimum int) {
+	t.grade(gradeOf(d, dmin, scale, minimum))
+}
+
+// grade is add of a grade.
+func (t *errs) grade(g grade) {
+	t.trials.Scale[t.n], t.trials.Inverse[t.n], t.trials.Offset[t.n] = float64(g.scale), g.inverse, float64(g.offset)
+	t.n++
+}
+
+// of returns them, in the order in which they were added.
+func (t *errs) of(x, v []float64) []float64 {
+	if t.n <= 2 { // sooner done one by one
+		for i := range t.n {
+			t.sums[i] = t.f.err(x, v, t.trials.Scale[i], t.trials.Offset[i], math.Inf(1))
+		}
+		return t.sums[:t.n]
+	}
+	t.trials.Err(&t.sums, x, v)
+	return t.sums[:t.n]
 }
 
 // linear is the best scale for a rounding, and by how much the error is less than that of zeros.

@@ -34,10 +34,8 @@ func (f *form) linear(x, v []float64) float64 {
 	if size == 0 {
 		return 0
 	}
-	s := newFit(x, v)
 	best, scale := 0.0, 0.0
-	try := func(inverse float64) bool {
-		s.round(f, x, v, inverse, 0)
+	consider := func(s *fit) bool {
 		a, gain := s.linear()
 		if !(gain > best) {
 			return false
@@ -46,10 +44,11 @@ func (f *form) linear(x, v []float64) float64 {
 		return true
 	}
 	last := max(-f.low, f.top)
+	tries := f.tries(x, v, func(s *fit) { consider(s) })
 	both := func(place float64) {
-		try(place / size)
+		tries.add(place/size, 0)
 		if f.low != -f.top {
-			try(-place / size)
+			tries.add(-place/size, 0)
 		}
 	}
 	for i := range 8 {
@@ -58,8 +57,13 @@ func (f *form) linear(x, v []float64) float64 {
 	for i := range 22 {
 		both(last + 1 + float64(float64(i+1)*0.05)*last)
 	}
+	tries.end()
+	s := newFit(x, v)
 	for range settle {
-		if scale == 0 || !try(1/scale) {
+		if scale == 0 {
+			break
+		}
+		if s.round(f, x, v, 1/scale, 0); !consider(&s) {
 			break
 		}
 	}
@@ -77,13 +81,11 @@ func (f *form) affineRange(x, v []float64) (scale, offset float64) {
 		low = min(low, 0)
 	}
 	size := high - low
-	s := newFit(x, v)
 	if size == 0 {
 		return 0, low
 	}
 	best := math.Inf(-1)
-	try := func(inverse, from float64) bool {
-		s.round(f, x, v, inverse, from)
+	consider := func(s *fit) bool {
 		a, b, gain := s.affine(f.super())
 		if !(gain > best) {
 			return false
@@ -91,19 +93,25 @@ func (f *form) affineRange(x, v []float64) (scale, offset float64) {
 		best, scale, offset = gain, a, b
 		return true
 	}
-	try((f.top-1)/size, low) // weights that lie on a grid of half as many steps are exact
+	tries := f.tries(x, v, func(s *fit) { consider(s) })
+	tries.add((f.top-1)/size, low) // weights that lie on a grid of half as many steps are exact
 	cut := size / (2*f.top + 4)
 	for i := range cuts {
 		from := low + float64(float64(i-1)*cut)
 		for j := range cuts {
 			to := high - float64(float64(j-1)*cut)
 			if to > from {
-				try(f.top/(to-from), from)
+				tries.add(f.top/(to-from), from)
 			}
 		}
 	}
+	tries.end()
+	s := newFit(x, v)
 	for range settle {
-		if scale == 0 || !try(1/scale, offset) {
+		if scale == 0 {
+			break
+		}
+		if s.round(f, x, v, 1/scale, offset); !consider(&s) {
 			break
 		}
 	}
@@ -132,12 +140,18 @@ func (f *form) choose(b *block, x, v []float64) (ok bool) {
 	case f.affine:
 		return f.chooseAffine(b, x, v)
 	}
-	best := math.Inf(1)
+	t := f.errs()
+	var found [3]uint16
 	halves(f.linear(x, v), func(bits uint16, scale float32) {
-		if e := f.err(x, v, float64(scale), 0, best); e < best {
-			best, b.scale, b.grades[0] = e, bits, newGrade(scale, 0)
-		}
+		found[t.n] = bits
+		t.grade(newGrade(scale, 0))
 	})
+	best := math.Inf(1)
+	for i, e := range t.of(x, v) {
+		if e < best {
+			best, b.scale, b.grades[0] = e, found[i], newGrade(kernel.DecodeF16(found[i]), 0)
+		}
+	}
 	return !math.IsInf(best, 1)
 }
 
@@ -152,11 +166,17 @@ func (f *form) chooseAffine(b *block, x, v []float64) bool {
 			s.round(f, x, v, 1/float64(scale), offset)
 			from = (s.vx - float64(float64(scale)*s.vk)) / s.v
 		}
+		t := f.errs()
+		var found [3]uint16
 		halves(from, func(ob uint16, offset float32) {
-			if e := f.err(x, v, float64(scale), float64(offset), best); e < best {
-				best, b.scale, b.offset, b.grades[0] = e, sb, ob, newGrade(scale, offset)
-			}
+			found[t.n] = ob
+			t.grade(newGrade(scale, offset))
 		})
+		for i, e := range t.of(x, v) {
+			if e < best {
+				best, b.scale, b.offset, b.grades[0] = e, sb, found[i], newGrade(scale, kernel.DecodeF16(found[i]))
+			}
+		}
 	})
 	return !math.IsInf(best, 1)
 }
@@ -168,15 +188,18 @@ const maxExponent = 252
 func (f *form) chooseExponent(b *block, x, v []float64) bool {
 	low, high := extent(x)
 	_, exponent := math.Frexp(max(-low, high) / f.top) // in (-1022, 1024]
-	best := math.Inf(1)
+	t := f.errs()
+	var found [width8]uint8
 	for e := exponent + 128 + 1; e >= exponent+128-3; e-- {
-		if e > maxExponent {
-			continue
+		if e <= maxExponent {
+			found[t.n] = uint8(max(e, 0))
+			t.grade(newGrade(kernel.HalfE8M0(found[t.n]), 0))
 		}
-		bits := uint8(max(e, 0))
-		scale := kernel.HalfE8M0(bits)
-		if now := f.err(x, v, float64(scale), 0, best); now < best {
-			best, b.scale, b.grades[0] = now, uint16(bits), newGrade(scale, 0)
+	}
+	best := math.Inf(1)
+	for i, e := range t.of(x, v) {
+		if e < best {
+			best, b.scale, b.grades[0] = e, uint16(found[i]), newGrade(kernel.HalfE8M0(found[i]), 0)
 		}
 	}
 	return !math.IsInf(best, 1)

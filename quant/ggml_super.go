@@ -2,6 +2,7 @@ package quant
 
 import (
 	"math"
+	"slices"
 
 	"github.com/paretopress/paretopress/internal/kernel"
 )
@@ -71,19 +72,31 @@ func (f *form) chooseSuper(b *block, x, v []float64) bool {
 	for i := range most {
 		most[i].err = math.Inf(1)
 	}
+	var pairs [][2]uint16
+	mins := f.units(id.mins[:subs], 0, f.minTop)
 	for _, d := range f.units(id.scales[:subs], f.scaleLow, f.scaleTop) {
-		for _, dmin := range f.units(id.mins[:subs], 0, f.minTop) {
-			c := super{d: d, dmin: dmin}
-			for s := range subs {
-				c.scales[s], c.mins[s] = f.integers(id.scales[s], id.mins[s], d, dmin)
-				c.errs[s] = f.errOf(f.part(x, s), f.part(v, s), d, dmin, c.scales[s], c.mins[s], math.Inf(1))
-				if c.err += c.errs[s]; c.err >= most[kept-1].err {
-					break
-				}
+		for _, dmin := range mins {
+			pairs = append(pairs, [2]uint16{d, dmin})
+		}
+	}
+	for some := range slices.Chunk(pairs, width8) {
+		var c [width8]super
+		for s := range subs {
+			t := f.errs()
+			for i, p := range some {
+				c[i].d, c[i].dmin = p[0], p[1]
+				c[i].scales[s], c[i].mins[s] = f.integers(id.scales[s], id.mins[s], p[0], p[1])
+				t.add(p[0], p[1], c[i].scales[s], c[i].mins[s])
 			}
-			for i := range most {
-				if c.err < most[i].err {
-					c, most[i] = most[i], c
+			for i, e := range t.of(f.part(x, s), f.part(v, s)) {
+				c[i].errs[s] = e
+				c[i].err += e
+			}
+		}
+		for i := range some {
+			for j := range most {
+				if c[i].err < most[j].err {
+					c[i], most[j] = most[j], c[i]
 				}
 			}
 		}
@@ -166,14 +179,20 @@ func (f *form) climb(c *super, s int, x, v []float64) {
 	c.errs[s] = f.errOf(x, v, c.d, c.dmin, c.scales[s], c.mins[s], math.Inf(1))
 	for range settle {
 		scale, minimum := c.scales[s], c.mins[s]
+		t := f.errs()
+		var around [width8][2]int
 		for i := scale - 1; i <= scale+1; i++ {
 			for j := minimum - 1; j <= minimum+1; j++ {
 				if i < f.scaleLow || i > f.scaleTop || j < 0 || j > f.minTop || i == scale && j == minimum {
 					continue
 				}
-				if e := f.errOf(x, v, c.d, c.dmin, i, j, c.errs[s]); e < c.errs[s] {
-					c.errs[s], c.scales[s], c.mins[s] = e, i, j
-				}
+				around[t.n] = [2]int{i, j}
+				t.add(c.d, c.dmin, i, j)
+			}
+		}
+		for i, e := range t.of(x, v) {
+			if e < c.errs[s] {
+				c.errs[s], c.scales[s], c.mins[s] = e, around[i][0], around[i][1]
 			}
 		}
 		if c.scales[s] == scale && c.mins[s] == minimum {
