@@ -74,6 +74,43 @@ func (s *Space) random(g goal, moves *mover, rng *generator) Candidate {
 	return c
 }
 
+// byGroups gives each group of units a random level, lowers and raises whole groups until they fit, and fills up what is left
+// with single units. Which kinds of units are better kept is more than switches of single ones find: one that is as large as many
+// others together pays off once these have found their places.
+func (s *Space) byGroups(g goal, rng *generator) Candidate {
+	c := make(Candidate, len(s.Units))
+	groups, limit := s.groups(), g.sets[0].limit
+	move := func(units []int, by int) bool {
+		any := false
+		for _, u := range units {
+			if l := c[u] + by; l >= 0 && l < len(s.Units[u].Levels) {
+				c[u] = l
+				any = true
+			}
+		}
+		return any
+	}
+	for _, units := range groups {
+		level := rng.Intn(len(s.Units[units[0]].Levels))
+		for _, u := range units {
+			c[u] = min(level, len(s.Units[u].Levels)-1)
+		}
+	}
+	for s.total(g.m, c) > limit {
+		move(groups[rng.Intn(len(groups))], 1)
+	}
+	for _, i := range rng.Perm(len(groups)) {
+		for before := c.Clone(); move(groups[i], -1); before = c.Clone() {
+			if s.total(g.m, c) > limit {
+				copy(c, before)
+				break
+			}
+		}
+	}
+	s.fit(g, c, rng.shuffled)
+	return c
+}
+
 // even fills a goal with evenly spaced units raised.
 func (s *Space) even(g goal) Candidate {
 	plain := s.fill(g, func(units []int) []int { return units })

@@ -157,8 +157,8 @@ func (e *evoPress) affords(windows, budget int64) bool {
 }
 
 // starts are the candidates that the parent of a rung is picked from: the only one there is, or
-// the uniform one and random ones, or, on a later rung, the solution of the one before shifted in
-// random ways.
+// the uniform one and random ones, in a loose space most of them with a random level for each
+// group, or, on a later rung, the solution of the one before shifted in random ways.
 func (e *evoPress) starts() []Candidate {
 	g := e.goals[e.On]
 	even := e.space.even(g)
@@ -169,10 +169,13 @@ func (e *evoPress) starts() []Candidate {
 	seen := map[string]bool{even.String(): true}
 	for tries := 50 * e.Schedule.Initial.Keep; len(out) < e.Schedule.Initial.Keep && tries > 0; tries-- {
 		var c Candidate
-		if e.On > 0 {
+		switch {
+		case e.On > 0:
 			c = e.Rungs[e.On-1].Parent.Clone()
 			e.space.fit(g, c, e.RNG.shuffled)
-		} else {
+		case e.space.Loose && tries%4 > 0:
+			c = e.space.byGroups(g, e.RNG)
+		default:
 			c = e.space.fill(g, e.RNG.shuffled)
 		}
 		if key := c.String(); !seen[key] {

@@ -51,6 +51,9 @@ func (g *genome) Clone() eaopt.Genome {
 // breed returns up to n distinct children of a parent that differ from it and meet the goal. There
 // are fewer where the parent has not so many neighbours.
 func breed(parent Candidate, n int, g goal, moves *mover, rng *rand.Rand) []Candidate {
+	if moves.space.Loose {
+		moves.aim = g.sets[0].aim
+	}
 	individual := eaopt.NewIndividual(&genome{Candidate: parent, base: parent, moves: moves}, rng)
 	seen := map[string]bool{parent.String(): true}
 	var out []Candidate

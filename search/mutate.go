@@ -14,6 +14,7 @@ type mover struct {
 	group    []int // of each unit
 	flips    int
 	exchange bool
+	aim      int64 // of a loose space: the size up to which a candidate may grow
 }
 
 func newMover(s *Space, flips int, exchange bool) *mover {
@@ -85,8 +86,8 @@ func (v *mover) swapWithin(units []int, c Candidate, rng *rand.Rand) bool {
 const maxTrade = 10
 
 // trade moves one unit a level up or down and others, of any group, a level the other way until the
-// size is what it was, or in a loose space until it is no larger, however many units that takes. It reports
-// whether that came out; c is as before if not.
+// size is what it was, or in a loose space until it is within the aim, however many units that takes. It
+// reports whether that came out; c is as before if not.
 func (v *mover) trade(c Candidate, rng *rand.Rand) bool {
 	one, by := rng.Intn(len(c)), -1
 	there, back := v.space.up, v.space.down
@@ -97,10 +98,13 @@ func (v *mover) trade(c Candidate, rng *rand.Rand) bool {
 	if owed == 0 {
 		return false
 	}
-	before := c.Clone()
-	c[one] += by
 	loose := v.space.Loose
 	over := loose && by < 0 // others may pay more than is owed
+	if over {
+		owed -= max(v.aim-v.space.total(v.m, c), 0)
+	}
+	before := c.Clone()
+	c[one] += by
 	for n := 0; owed > 0 && (n < maxTrade || loose); n++ {
 		var can []int
 		for u := range c {

@@ -123,6 +123,11 @@ func New(method string, job Job) (Optimizer, error) {
 				schedule = s
 			}
 		}
+		if job.Space.Loose { // its groups differ in kind: see byGroups
+			first := &schedule.Initial
+			quarter := job.Budget / int64(job.SeqLen) / 4 / int64(first.Windows)
+			first.Keep = max(first.Keep, int(min(quarter, 8*int64(first.Keep))))
+		}
 	}
 	if err := schedule.Validate(); err != nil {
 		return nil, err

@@ -96,6 +96,19 @@ func (m *synthetic) blockFormats() *synthetic {
 	return m
 }
 
+// embedded puts embeddings before the units of a space of block formats: a quarter as many weights as all others, no K-quants, and
+// errors that matter little.
+func (m *synthetic) embedded() *synthetic {
+	params := m.space.Params() / 4 / 64 * 64
+	u := Unit{Name: "model.embed_tokens", Group: "embeddings", Params: params}
+	for l, bytes := range [...]int64{272, 192, 176, 144, 136} {
+		u.Levels = append(u.Levels, Level{Name: fmt.Sprintf("rtn-%db-g64", 6-l), Bytes: bytes * params / 64})
+	}
+	m.space.Units = append([]Unit{u}, m.space.Units...)
+	m.weight = append([]float64{8 * slices.Max(m.weight)}, m.weight...)
+	return m
+}
+
 // part is what unit u adds at level l.
 func (m *synthetic) part(u, l int) float64 {
 	if m.space.Kind == Drop {
