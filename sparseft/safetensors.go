@@ -75,32 +75,30 @@ func writeEntries(w io.Writer, metadata map[string]string, entries []entry) erro
 
 // writeData writes numbers, little-endian.
 func writeData(w io.Writer, data any) error {
-	const chunk = 1 << 14
-	buffer := make([]byte, 0, 4*chunk)
 	switch d := data.(type) {
 	case []float32:
-		for part := range slices.Chunk(d, chunk) {
-			buffer = buffer[:0]
-			for _, x := range part {
-				buffer = binary.LittleEndian.AppendUint32(buffer, math.Float32bits(x))
-			}
-			if _, err := w.Write(buffer); err != nil {
-				return err
-			}
-		}
+		return writeWords(w, d, math.Float32bits)
 	case []int32:
-		for part := range slices.Chunk(d, chunk) {
-			buffer = buffer[:0]
-			for _, x := range part {
-				buffer = binary.LittleEndian.AppendUint32(buffer, uint32(x))
-			}
-			if _, err := w.Write(buffer); err != nil {
-				return err
-			}
-		}
+		return writeWords(w, d, func(x int32) uint32 { return uint32(x) })
 	case []byte:
 		_, err := w.Write(d)
 		return err
+	}
+	return nil
+}
+
+// writeWords writes numbers of 4 bytes.
+func writeWords[T any](w io.Writer, numbers []T, bits func(T) uint32) error {
+	const chunk = 1 << 14
+	buffer := make([]byte, 0, 4*min(chunk, len(numbers)))
+	for part := range slices.Chunk(numbers, chunk) {
+		buffer = buffer[:0]
+		for _, x := range part {
+			buffer = binary.LittleEndian.AppendUint32(buffer, bits(x))
+		}
+		if _, err := w.Write(buffer); err != nil {
+			return err
+		}
 	}
 	return nil
 }
