@@ -18,7 +18,7 @@ race: ## the tests under the race detector (needs a C compiler), without those t
 
 # Left out are what takes minutes under emulation and the test that executes its own binary.
 arm64: ## the tests of what computes, on arm64 under qemu (apt-get install qemu-user; QEMU= on an arm64 machine)
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(addprefix -exec ,$(QEMU)) -timeout 20m -skip TestKilledWriters ./internal/kernel ./search ./bank ./prune ./quant
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(addprefix -exec ,$(QEMU)) -timeout 20m -skip TestKilledWriters ./internal/kernel ./search ./bank ./prune ./quant ./sparseft
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test $(addprefix -exec ,$(QEMU)) -timeout 20m ./engine -skip \
 		'Sharing|Grams|Calibrate|UnderCollection|Fast|Exact|MatchesTransformers|ScoreMatches|OwnTeacher|DeadParts|DropIs|Cancel|Progress|NotFinite|LongWindow'
 
@@ -38,13 +38,13 @@ histories: ## record the workflow histories that the replay tests read
 	$(GO) test ./internal/devserver -run TestRuns -record
 
 fuzz: ## every fuzz test for FUZZTIME
-	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./evalworker ./internal/kernel ./internal/hub); do \
+	@for pkg in $$($(GO) list ./engine ./bank ./search ./prune ./quant ./sparseft ./evalworker ./internal/kernel ./internal/hub); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg || exit 1; \
 		done; done
 
 bench: ## benchmarks of the kernels and operators
-	$(GO) test -run '^$$' -bench . ./internal/kernel ./internal/obs ./prune ./quant ./search
+	$(GO) test -run '^$$' -bench . ./internal/kernel ./internal/obs ./prune ./quant ./sparseft ./search
 
 peers: ## the pinned Python environment of bench/peers, in .venv
 	python3 -m venv .venv && .venv/bin/pip install -r bench/peers/requirements.txt

@@ -20,13 +20,14 @@ const module = "github.com/paretopress/paretopress"
 var arrows = map[string][]string{
 	"cmd/paretopress":          {"internal/cli"},
 	"internal/cli":             {"workflows", "evalworker", "export", "internal/devserver", "internal/devserver/lease", "bank", "engine", "search", "internal/builtin", "internal/durable", "internal/hub", "internal/hub/hubtest", "internal/kernel"},
-	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "export", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable", "internal/hub", "internal/hub/hubtest"},
+	"evalworker":               {"workflows", "search", "bank", "prune", "quant", "sparseft", "export", "engine", "internal/obs", "internal/kernel", "internal/builtin", "internal/durable", "internal/hub", "internal/hub/hubtest"},
 	"workflows":                {"workflows/flowtest"}, // its tests
 	"workflows/flowtest":       {"workflows"},
 	"search":                   {},
 	"bank":                     {"engine", "internal/kernel", "internal/durable"},
 	"prune":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
 	"quant":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
+	"sparseft":                 {},
 	"export":                   {"engine", "internal/kernel", "internal/durable", "internal/builtin", "quant", "prune"}, // quant, prune: its tests
 	"engine":                   {"internal/kernel", "internal/builtin"},
 	"internal/obs":             {"internal/kernel"},
@@ -54,6 +55,7 @@ var restricted = map[string][]string{
 // standard library.
 var only = map[string][]string{
 	"search":           {"github.com/MaxHalford/eaopt", "gonum.org/v1/gonum"},
+	"sparseft":         {},
 	"internal/builtin": {},
 }
 

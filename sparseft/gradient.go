@@ -1,0 +1,139 @@
+package sparseft
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Gradient is the gradient of one tensor over one microbatch, as the two factors it is the product of.
+//
+// Both methods must give the same bits for the same weights however often they are called and whatever is asked for beside
+// them, or a resumed training differs from one that was not interrupted.
+type Gradient interface {
+	// Rows puts the gradients of the rows from to to-1, row-major, in dst.
+	Rows(dst []float32, from, to int)
+	// At puts the gradients at flat row-major indices, sorted ascending, in dst.
+	At(dst []float32, indices []int32)
+}
+
+// Base gives the weights that training starts from: of a quantized level those it decodes to.
+type Base interface {
+	// Rows puts the weights of the rows from to to-1, row-major, in dst.
+	Rows(dst []float32, from, to int)
+}
+
+// Dense is a matrix in memory, row-major, of Cols columns. It is a [Base] and a [Gradient].
+type Dense struct {
+	Data []float32
+	Cols int
+}
+
+// Rows copies rows.
+func (d Dense) Rows(dst []float32, from, to int) { copy(dst, d.Data[from*d.Cols:to*d.Cols]) }
+
+// At copies single elements.
+func (d Dense) At(dst []float32, indices []int32) {
+	for i, at := range indices {
+		dst[i] = d.Data[at]
+	}
+}
+
+// blockWeights is about how many weights of a tensor are held densely at a time (1 MiB).
+const blockWeights = 1 << 18
+
+// blockRows is the number of rows of a block. It depends on the shape alone, so that results do too.
+func blockRows(cols int) int { return max(1, blockWeights/cols) }
+
+// blocks calls f with rows of w a block at a time: block holds the rows from to to-1. f may change it.
+func blocks(w Base, rows, cols int, f func(block []float32, from, to int) error) error {
+	size := min(rows, blockRows(cols))
+	buffer := make([]float32, size*cols)
+	for from := 0; from < rows; from += size {
+		to := min(rows, from+size)
+		block := buffer[:(to-from)*cols]
+		w.Rows(block, from, to)
+		if err := f(block, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gather puts the weights at flat indices, sorted ascending, in dst, and reads only the rows that they lie in.
+func gather(w Base, cols int, dst []float32, indices []int32) {
+	row := make([]float32, cols)
+	have := -1
+	for i, at := range indices {
+		if r := int(at) / cols; r != have {
+			w.Rows(row, r, r+1)
+			have = r
+		}
+		dst[i] = row[int(at)%cols]
+	}
+}
+
+// finite returns the position of the first of v that is NaN or infinite, and -1 where there is none.
+func finite(v []float32) int {
+	for i, x := range v {
+		if math.Float32bits(x)&0x7f80_0000 == 0x7f80_0000 {
+			return i
+		}
+	}
+	return -1
+}
+
+// notFinite is the error for a gradient that is not a number or infinite, at a flat index.
+func (t *tensor) notFinite(v float32, at int) error {
+	return fmt.Errorf("the gradient of %s is %v at row %d, column %d", t.name, v, at/t.cols, at%t.cols)
+}
+
+// consumer takes the dense gradient of a microbatch, rows from to to-1 at a time, in order.
+type consumer interface {
+	block(block []float32, from, to int)
+}
+
+// scan shows the dense gradient to consumers, a block of rows at a time, and stops where it is not finite. Where masked is
+// set, weights outside the tensor's mask have gradient zero.
+func (t *tensor) scan(g Gradient, masked bool, consumers ...consumer) error {
+	return blocks(g, t.rows, t.cols, func(block []float32, from, to int) error {
+		if i := finite(block); i >= 0 {
+			return t.notFinite(block[i], from*t.cols+i)
+		}
+		if masked {
+			t.mask.clear(block, from*t.cols)
+		}
+		for _, c := range consumers {
+			c.block(block, from, to)
+		}
+		return nil
+	})
+}
+
+// gatherer sums gradients of some weights, whose flat indices ascend.
+type gatherer struct {
+	index []int32
+	sum   []float32
+	cols  int
+}
+
+// block sums what lies in a dense block.
+func (x gatherer) block(block []float32, from, to int) {
+	first, _ := slices.BinarySearch(x.index, int32(from*x.cols))
+	for i := first; i < len(x.index) && int(x.index[i]) < to*x.cols; i++ {
+		x.sum[i] += block[int(x.index[i])-from*x.cols]
+	}
+}
+
+// sampled sums the gradients of a microbatch that are read at the weights alone.
+func (t *tensor) sampled(g Gradient, x gatherer) error {
+	v := make([]float32, len(x.index))
+	g.At(v, x.index)
+	if i := finite(v); i >= 0 {
+		return t.notFinite(v[i], int(x.index[i]))
+	}
+	for i, d := range v {
+		x.sum[i] += d
+	}
+	return nil
+}
