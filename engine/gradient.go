@@ -50,6 +50,8 @@ type backward struct {
 	dy, next operand
 	in, din  operand // normed input of a sub-block, and its gradient
 
+	dense []float32 // some rows of a gradient that is streamed
+
 	weights   [roles]pair
 	mlp       mlpBackward
 	attention attentionBackward

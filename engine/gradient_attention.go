@@ -14,6 +14,7 @@ type attentionBackward struct {
 // backwardScratch is what one thread needs beside its scratch: L is the length of a window, D HeadDim.
 type backwardScratch struct {
 	columns        []int32
+	base           []float32 // [panelRows x columns] rows of a level
 	keys, values   []float32 // [L/32][D][32] panels
 	keysT, valuesT []float32 // [D/32][L][32]
 	p, dp          []float32 // [queryRows x L] probabilities, and their gradients

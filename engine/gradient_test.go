@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/paretopress/paretopress/internal/kernel"
 )
 
 // gradients are the dense gradients of a call, by the names of tensors.
@@ -211,5 +213,210 @@ func checkDirections(t *testing.T, name string, model *tiny, got map[string][]fl
 		if scale := math.Sqrt(norm * length / float64(len(w))); math.Abs(change-want) > 3e-4*scale {
 			t.Errorf("%s: along a step of %s the loss changes by %.9g, by its gradient by %.9g; a usual change is %.3g", name, tensor, change, want, scale)
 		}
+	}
+}
+
+// TestGradientElements compares every element of every parameter of a small model, which has all there is, with central differences in float64.
+func TestGradientElements(t *testing.T) {
+	model := &tiny{arch: "qwen3", layers: 2, hidden: 8, heads: 4, kvHeads: 2, dim: 4, ffn: 12, vocab: 19, eps: 1e-5, theta: 100,
+		bias: true, outBias: true, qkNorm: true}
+	model.fill()
+	m := model.load(t, 2)
+	windows := model.texts(7, 4)
+	teacher, err := m.Teach(context.Background(), windows, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	candidate, student := model.student(t)
+	var taught []matrix
+	for _, w := range windows {
+		l, _ := model.run(w)
+		taught = append(taught, l)
+	}
+	loss := Loss{Teacher: teacher, Temperature: 2, Mix: 0.5}
+	got, _ := gradients(t, m, windows, candidate, loss, nil)
+	for _, tensor := range student.names() {
+		w := student.weights[tensor]
+		largest := 0.0
+		for _, g := range got[tensor] {
+			largest = max(largest, math.Abs(float64(g)))
+		}
+		for i, saved := range w {
+			const step = 3e-4
+			w[i] = saved + step
+			high, up := float64(w[i]), student.objective(windows, loss, taught)
+			w[i] = saved - step
+			want := (up - student.objective(windows, loss, taught)) / (high - float64(w[i]))
+			w[i] = saved
+			if g := float64(got[tensor][i]); math.Abs(g-want) > 1e-5*largest+1e-4*math.Abs(want) {
+				t.Fatalf("element %d of %s: %v, want %v; the largest is %v", i, tensor, g, want, largest)
+			}
+		}
+	}
+}
+
+// TestGradientDropped drops a sub-block, by itself and by a module through which all must pass, keys, and a module whose bias stays, and compares with
+// zeros in the place of the weights.
+func TestGradientDropped(t *testing.T) {
+	model := gradientModels()["llama-bias"]
+	m := model.load(t, 2)
+	windows := model.texts(20, 9)
+	for _, drop := range [][]string{
+		{"model.layers.0.mlp"}, {"model.layers.1.self_attn"}, {"model.layers.1.mlp.up_proj"}, {"model.layers.0.self_attn.k_proj"},
+		{"model.layers.0.self_attn.o_proj"}, {"model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj"},
+	} {
+		dropped, zeros := Candidate{}, Candidate{}
+		for _, unit := range drop {
+			dropped[unit] = Level{Name: "drop"}
+			for name, shape := range model.shapes {
+				if len(shape) == 2 && strings.HasPrefix(name, unit+".") {
+					zeros[strings.TrimSuffix(name, ".weight")] = Level{Name: "zero", Weights: plain{shape[0], shape[1], make([]float32, shape[0]*shape[1])}}
+				}
+			}
+			if strings.HasSuffix(unit, "self_attn") { // whose output's bias is dropped with it
+				dropped[unit+".o_proj"] = Level{Name: "drop"}
+			}
+		}
+		got, value := gradients(t, m, windows, dropped, Loss{}, nil)
+		if drop[0] == "model.layers.1.self_attn" {
+			checkAbsent(t, got, "model.layers.1.self_attn.", "model.layers.1.input_layernorm.")
+			continue
+		}
+		want, wantValue := gradients(t, m, windows, zeros, Loss{}, nil)
+		if math.Abs(value.Loss-wantValue.Loss) > 1e-6 {
+			t.Errorf("%v: loss %v, want %v", drop, value, wantValue)
+		}
+		for _, unit := range drop {
+			checkAbsent(t, got, unit+".weight")
+		}
+		for name, g := range got {
+			if d := distance(g, want[name]); d > 1e-5 {
+				t.Errorf("%v: %s differs from that with zeros by %.3g", drop, name, d)
+			}
+		}
+	}
+}
+
+// checkAbsent fails if there is a gradient whose name begins so.
+func checkAbsent(t *testing.T, got map[string][]float32, prefixes ...string) {
+	t.Helper()
+	for name := range got {
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(name, prefix) {
+				t.Errorf("%s has a gradient", name)
+			}
+		}
+	}
+}
+
+// distance is the relative difference of two vectors.
+func distance(got, want []float32) float64 {
+	difference, norm := 0.0, 0.0
+	for i, x := range want {
+		d := float64(got[i]) - float64(x)
+		difference += d * d
+		norm += float64(x) * float64(x)
+	}
+	if difference == 0 {
+		return 0
+	}
+	return math.Sqrt(difference / norm)
+}
+
+// TestGradientBits compares 1 and 2 threads, and every variant of the kernels, bit by bit.
+func TestGradientBits(t *testing.T) {
+	before := kernel.Active()
+	defer kernel.Use(before)
+	model := gradientModels()["qwen3"]
+	windows := model.texts(131, 40, 2)
+	candidate, _ := model.student(t)
+	for _, numerics := range []Numerics{Exact, Fast} {
+		var first map[string][]float32
+		for _, variant := range kernel.Variants() {
+			if err := kernel.Use(variant); err != nil {
+				t.Fatal(err)
+			}
+			if numerics == Fast && variant != before { // whose bits depend on it
+				continue
+			}
+			for threads := range 3 {
+				m := model.open(t, Options{Threads: threads + 1, Numerics: numerics})
+				teacher, err := m.Teach(context.Background(), windows, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _ := gradients(t, m, windows, candidate, Loss{Teacher: teacher, Temperature: 1.5, Mix: 0.5, Counted: mask(windows)}, nil)
+				if first == nil {
+					first = got
+				}
+				for name, g := range got {
+					if !slices.Equal(g, first[name]) {
+						t.Errorf("%v numerics, %s with %d threads: the gradient of %s differs", numerics, variant, threads+1, name)
+					}
+				}
+				if variant == "go" {
+					break
+				}
+			}
+		}
+	}
+}
+
+// TestGradientFast compares fast numerics with exact ones.
+func TestGradientFast(t *testing.T) {
+	model := gradientModels()["llama-tied"]
+	windows := model.texts(70, 33)
+	exact, a := gradients(t, model.load(t, 2), windows, nil, Loss{}, nil)
+	fast, b := gradients(t, model.open(t, Options{Threads: 2, Numerics: Fast}), windows, nil, Loss{}, nil)
+	if math.Abs(a.Loss-b.Loss) > 0.01*a.Loss {
+		t.Errorf("losses %v and %v", a.Loss, b.Loss)
+	}
+	for name, g := range fast {
+		if d := distance(g, exact[name]); d > 0.06 || d == 0 {
+			t.Errorf("%s differs by %.3g", name, d)
+		}
+	}
+}
+
+// TestGradientAddsUp has microbatches give what the batch gives, and weights that change under one name be read again.
+func TestGradientAddsUp(t *testing.T) {
+	model := gradientModels()["llama"]
+	m := model.load(t, 2)
+	windows := model.texts(30, 20, 11)
+	whole, value := gradients(t, m, windows, nil, Loss{}, nil)
+	var sum map[string][]float32
+	total := 0.0
+	for i := range windows {
+		part, v := gradients(t, m, windows[i:i+1], nil, Loss{Predictions: value.Counted}, nil)
+		total += v.Loss
+		if sum == nil {
+			sum = part
+			continue
+		}
+		for name, g := range part {
+			kernel.Add(sum[name], g)
+		}
+	}
+	if math.Abs(total-value.Loss) > 1e-6 {
+		t.Errorf("losses of %v, want %v", total, value.Loss)
+	}
+	for name, g := range whole {
+		if d := distance(sum[name], g); d > 1e-5 {
+			t.Errorf("%s: the sum of the microbatches differs by %.3g", name, d)
+		}
+	}
+	unit := "model.layers.0.mlp.gate_proj"
+	candidate := Candidate{unit: model.clone().level(unit)}
+	before, _ := gradients(t, m, windows, candidate, Loss{}, nil)
+	w := candidate[unit].Weights.(plain).data
+	for i := range w {
+		w[i] *= 1.5
+	}
+	after, _ := gradients(t, m, windows, candidate, Loss{}, nil)
+	if d := distance(before[unit+".weight"], whole[unit+".weight"]); d != 0 {
+		t.Errorf("equal weights give another gradient, by %.3g", d)
+	}
+	if d := distance(after["lm_head.weight"], before["lm_head.weight"]); d < 1e-3 {
+		t.Errorf("weights that have changed change the gradient by %.3g", d)
 	}
 }
