@@ -60,6 +60,8 @@ type scratch struct {
 	tile     []float32 // [blockRows x tileCols] logits
 	teach    []float32 // the same of the teacher
 	input    buffer    // [gramRows x rows of the batch] inputs of a module, transposed
+
+	back backwardScratch
 }
 
 // span is the windows from … to-1 of a call.

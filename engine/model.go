@@ -46,6 +46,7 @@ type Model struct {
 	scratch chan *scratch // one for each thread
 	work    *batch        // the last batch, whose buffers the next one takes over
 	inputs  tap
+	back    *backward // the last call of Gradient; nil before the first
 }
 
 // layer is one transformer block.
@@ -229,5 +230,5 @@ func (m *Model) Numerics() Numerics { return m.numerics }
 func (m *Model) Close() {
 	m.pool.Close()
 	m.layers, m.decoded, m.spare, m.states, m.free = nil, nil, nil, nil, nil
-	m.work, m.inputs, m.scratch = nil, tap{}, nil
+	m.work, m.inputs, m.scratch, m.back = nil, tap{}, nil, nil
 }

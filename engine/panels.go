@@ -11,7 +11,6 @@ import (
 // the numerics in use.
 type panels struct {
 	key  string
-	name string // of the module, for errors
 	f32  *kernel.Panels
 	bf16 *kernel.PanelsBF16
 }
@@ -43,13 +42,18 @@ func (w *panels) count() int {
 // times computes n rows of y = W·x for panels [p0, p1) of W; rows of y are ld
 // apart, and column 0 is the first of panel p0.
 func (w *panels) times(y []float32, ld int, x rows, n, p0, p1 int) {
+	w.product(y, ld, x, n, p0, p1, false)
+}
+
+// product is times, or adds to y.
+func (w *panels) product(y []float32, ld int, x rows, n, p0, p1 int, accumulate bool) {
 	if w.f32 != nil {
 		part := w.f32.View(p0, p1)
-		kernel.MatMul(y, ld, x.f32, x.ld, n, &part, 0, p1-p0, false)
+		kernel.MatMul(y, ld, x.f32, x.ld, n, &part, 0, p1-p0, accumulate)
 		return
 	}
 	part := w.bf16.View(p0, p1)
-	kernel.MatMulBF16(y, ld, x.bf16, x.ld, n, &part, 0, p1-p0, false)
+	kernel.MatMulBF16(y, ld, x.bf16, x.ld, n, &part, 0, p1-p0, accumulate)
 }
 
 // pack packs n decoded rows as rows first … of the panels.
@@ -58,6 +62,16 @@ func (w *panels) pack(first int, decoded []float32, n int) {
 		w.f32.Pack(first, decoded, n)
 	} else {
 		w.bf16.Pack(first, decoded, n)
+	}
+}
+
+// packTransposed packs n decoded columns, each cols numbers from the last, as
+// columns first … of the panels.
+func (w *panels) packTransposed(first int, decoded []float32, cols, n int) {
+	if w.f32 != nil {
+		w.f32.PackTransposed(first, decoded, cols, n)
+	} else {
+		w.bf16.PackTransposed(first, decoded, cols, n)
 	}
 }
 
@@ -87,8 +101,8 @@ func (m *Model) matrices(choices []choice) (_ []*panels, err error) {
 		}
 		rows, cols := c.weights.Shape()
 		w := m.sparePanels(rows, cols)
-		w.key, w.name = c.key, c.name
-		if err = m.decode(w, c.weights, 0); err != nil {
+		w.key = c.key
+		if err = m.decode(w, nil, c.name, c.weights); err != nil {
 			m.spare[w.shape()] = append(m.spare[w.shape()], w)
 			return nil, err
 		}
@@ -122,6 +136,10 @@ func (m *Model) sparePanels(rows, cols int) *panels {
 		m.spare[shape] = free[:len(free)-1]
 		return w
 	}
+	return m.newPanels(rows, cols)
+}
+
+func (m *Model) newPanels(rows, cols int) *panels {
 	if m.numerics == Exact {
 		return &panels{f32: kernel.NewPanels(rows, cols)}
 	}
@@ -139,29 +157,34 @@ func (m *Model) recycle(w *panels) {
 // time.
 const panelRows = kernel.PanelWidth
 
-// decode decodes the rows of src from row first on, as many as w has, a panel at a
-// time on every thread. It fails when a weight is NaN or infinite; w then holds
+// decode decodes the weights of a module to w, to its transpose t, or both, a panel
+// at a time on every thread. It fails when a weight is NaN or infinite; w and t then hold
 // unspecified values.
-func (m *Model) decode(w *panels, src Weights, first int) error {
+func (m *Model) decode(w, t *panels, name string, src Weights) error {
 	var bad atomic.Int64 // smallest row that holds a weight that is not finite, plus 1
-	shape := w.shape()
-	m.pool.Run(w.count(), func(i int) {
+	rows, cols := src.Shape()
+	m.pool.Run(ceil(rows, panelRows)/panelRows, func(i int) {
 		s := <-m.scratch
 		defer func() { m.scratch <- s }()
 		at := i * panelRows
-		n := min(panelRows, shape[0]-at)
-		s.decode = grow(s.decode, panelRows*shape[1])
-		decoded := s.decode[:n*shape[1]]
-		src.DecodeRows(first+at, n, decoded)
+		n := min(panelRows, rows-at)
+		s.decode = grow(s.decode, panelRows*cols)
+		decoded := s.decode[:n*cols]
+		src.DecodeRows(at, n, decoded)
 		if k := notFinite(decoded); k >= 0 {
-			row := int64(first + at + k/shape[1] + 1)
+			row := int64(at + k/cols + 1)
 			for old := bad.Load(); (old == 0 || row < old) && !bad.CompareAndSwap(old, row); old = bad.Load() {
 			}
 		}
-		w.pack(at, decoded, n)
+		if w != nil {
+			w.pack(at, decoded, n)
+		}
+		if t != nil {
+			t.packTransposed(at, decoded, cols, n)
+		}
 	})
 	if row := bad.Load(); row != 0 {
-		return notFiniteErr("%s: row %d holds a weight that is NaN or infinite", w.name, row-1)
+		return notFiniteErr("%s: row %d holds a weight that is NaN or infinite", name, row-1)
 	}
 	return nil
 }

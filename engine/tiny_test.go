@@ -20,7 +20,7 @@ type tiny struct {
 	ffn, vocab                          int
 	eps, theta                          float64
 	scaling                             map[string]any
-	tied, bias, qkNorm                  bool
+	tied, bias, outBias, qkNorm         bool
 	window                              int
 	positions                           int // 0: 512
 
@@ -85,6 +85,9 @@ func (t *tiny) fill() {
 			add(p+"self_attn.k_proj.bias", 0, 0.5, kv)
 			add(p+"self_attn.v_proj.bias", 0, 0.5, kv)
 		}
+		if t.outBias {
+			add(p+"self_attn.o_proj.bias", 0, 0.5, t.hidden)
+		}
 		if t.qkNorm {
 			add(p+"self_attn.q_norm.weight", 1, 0.2, t.dim)
 			add(p+"self_attn.k_norm.weight", 1, 0.2, t.dim)
@@ -106,6 +109,9 @@ func (t *tiny) write(tb testing.TB, dir string) {
 		"num_attention_heads": t.heads, "num_key_value_heads": t.kvHeads, "head_dim": t.dim,
 		"rms_norm_eps": t.eps, "rope_theta": t.theta, "max_position_embeddings": max(512, t.positions),
 		"tie_word_embeddings": t.tied, "hidden_act": "silu", "torch_dtype": "float32",
+	}
+	if t.outBias {
+		config["attention_bias"] = true
 	}
 	if t.scaling != nil {
 		config["rope_scaling"] = t.scaling

@@ -150,6 +150,83 @@ func ropeBlocks(v variant, lo, hi, cos, sin *float32, blocks int) {
 	}
 }
 
+func addScaledBlocks(v variant, dst, x *float32, s float32, blocks int) {
+	switch v {
+	case avx512:
+		addScaledAVX512(dst, x, s, blocks)
+	case avx2:
+		addScaledAVX2(dst, x, s, blocks)
+	default:
+		addScaledGo(dst, x, s, blocks)
+	}
+}
+
+func siluMulGradBlocks(v variant, grad, gate, up *float32, blocks int) {
+	switch v {
+	case avx512:
+		siluMulGradAVX512(grad, gate, up, blocks)
+	case avx2:
+		siluMulGradAVX2(grad, gate, up, blocks)
+	default:
+		siluMulGradGo(grad, gate, up, blocks)
+	}
+}
+
+func softmaxGradBlocks(v variant, grad, p *float32, mean float32, blocks int) {
+	switch v {
+	case avx512:
+		softmaxGradAVX512(grad, p, mean, blocks)
+	case avx2:
+		softmaxGradAVX2(grad, p, mean, blocks)
+	default:
+		softmaxGradGo(grad, p, mean, blocks)
+	}
+}
+
+func normGradBlocks(v variant, dst, grad, x, weight *float32, r, k float32, blocks int) {
+	switch v {
+	case avx512:
+		normGradAVX512(dst, grad, x, weight, r, k, blocks)
+	case avx2:
+		normGradAVX2(dst, grad, x, weight, r, k, blocks)
+	default:
+		normGradGo(dst, grad, x, weight, r, k, blocks)
+	}
+}
+
+func dotBlocks(v variant, acc *block, x, y *float32, blocks int) {
+	switch v {
+	case avx512:
+		dotAVX512(acc, x, y, blocks)
+	case avx2:
+		dotAVX2(acc, x, y, blocks)
+	default:
+		dotGo(acc, x, y, blocks)
+	}
+}
+
+func dotMulBlocks(v variant, acc *block, x, y, weight *float32, blocks int) {
+	switch v {
+	case avx512:
+		dotMulAVX512(acc, x, y, weight, blocks)
+	case avx2:
+		dotMulAVX2(acc, x, y, weight, blocks)
+	default:
+		dotMulGo(acc, x, y, weight, blocks)
+	}
+}
+
+func dot4Blocks(v variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, blocks int) {
+	switch v {
+	case avx512:
+		dot4AVX512(acc, x, y0, y1, y2, y3, blocks)
+	case avx2:
+		dot4AVX2(acc, x, y0, y1, y2, y3, blocks)
+	default:
+		dot4Go(acc, x, y0, y1, y2, y3, blocks)
+	}
+}
+
 func roundBlocksBF16(v variant, dst *uint16, src *float32, blocks int) {
 	switch v {
 	case avx512:

@@ -50,6 +50,34 @@ func ropeBlocks(_ variant, lo, hi, cos, sin *float32, blocks int) {
 	ropeBlocksGo(lo, hi, cos, sin, blocks)
 }
 
+func addScaledBlocks(_ variant, dst, x *float32, s float32, blocks int) {
+	addScaledGo(dst, x, s, blocks)
+}
+
+func siluMulGradBlocks(_ variant, grad, gate, up *float32, blocks int) {
+	siluMulGradGo(grad, gate, up, blocks)
+}
+
+func softmaxGradBlocks(_ variant, grad, p *float32, mean float32, blocks int) {
+	softmaxGradGo(grad, p, mean, blocks)
+}
+
+func normGradBlocks(_ variant, dst, grad, x, weight *float32, r, k float32, blocks int) {
+	normGradGo(dst, grad, x, weight, r, k, blocks)
+}
+
+func dotBlocks(_ variant, acc *block, x, y *float32, blocks int) {
+	dotGo(acc, x, y, blocks)
+}
+
+func dotMulBlocks(_ variant, acc *block, x, y, weight *float32, blocks int) {
+	dotMulGo(acc, x, y, weight, blocks)
+}
+
+func dot4Blocks(_ variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, blocks int) {
+	dot4Go(acc, x, y0, y1, y2, y3, blocks)
+}
+
 func (p *productBF16) run(v variant) { p.expand(v) }
 
 func roundBlocksBF16(_ variant, dst *uint16, src *float32, blocks int) { roundGo(dst, src, blocks) }

@@ -39,6 +39,13 @@ func scaleAVX512(x *float32, s float32, blocks int)
 //go:noescape
 func scaleMulAVX512(dst *float32, x *float32, weight *float32, r float32, blocks int)
 
+// addScaledAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	dst[i] = fma32(x[i], s, dst[i])
+//
+//go:noescape
+func addScaledAVX512(dst *float32, x *float32, s float32, blocks int)
+
 // ropeAVX512 computes, for 16·blocks pairs, blocks >= 1,
 //
 //	lo[i], hi[i] = float32(lo[i]*cos[i])-float32(hi[i]*sin[i]), float32(hi[i]*cos[i])+float32(lo[i]*sin[i])
@@ -46,12 +53,57 @@ func scaleMulAVX512(dst *float32, x *float32, weight *float32, r float32, blocks
 //go:noescape
 func ropeAVX512(lo *float32, hi *float32, cos *float32, sin *float32, blocks int)
 
+// siluMulGradAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	d, s := grad[i], 1/(1+exp32(-gate[i]))
+//	a := float32(gate[i]*s)
+//	grad[i], gate[i], up[i] = float32(a*up[i]), float32(float32(d*up[i])*fma32(a, 1-s, s)), float32(d*a)
+//
+//go:noescape
+func siluMulGradAVX512(grad *float32, gate *float32, up *float32, blocks int)
+
+// softmaxGradAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	grad[i] = p[i] * (grad[i]-mean)
+//
+//go:noescape
+func softmaxGradAVX512(grad *float32, p *float32, mean float32, blocks int)
+
+// normGradAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	dst[i] += float32(float32(grad[i]*weight[i])*r) - float32(x[i]*k)
+//	grad[i] *= float32(x[i]*r)
+//
+//go:noescape
+func normGradAVX512(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
+
+// dot4AVX512 computes, for 16·blocks elements, blocks >= 1, and each y,
+//
+//	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])
+//
+//go:noescape
+func dot4AVX512(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+
 // sumSquaresAVX512 computes, for 16·blocks elements, blocks >= 1,
 //
 //	acc[i%16] = fma32(x[i], x[i], acc[i%16])
 //
 //go:noescape
 func sumSquaresAVX512(acc *[16]float32, x *float32, blocks int)
+
+// dotAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = fma32(x[i], y[i], acc[i%16])
+//
+//go:noescape
+func dotAVX512(acc *[16]float32, x *float32, y *float32, blocks int)
+
+// dotMulAVX512 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = fma32(float32(x[i]*weight[i]), y[i], acc[i%16])
+//
+//go:noescape
+func dotMulAVX512(acc *[16]float32, x *float32, y *float32, weight *float32, blocks int)
 
 // maxAVX512 computes, for 16·blocks elements, blocks >= 1,
 //
@@ -119,6 +171,13 @@ func scaleAVX2(x *float32, s float32, blocks int)
 //go:noescape
 func scaleMulAVX2(dst *float32, x *float32, weight *float32, r float32, blocks int)
 
+// addScaledAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	dst[i] = fma32(x[i], s, dst[i])
+//
+//go:noescape
+func addScaledAVX2(dst *float32, x *float32, s float32, blocks int)
+
 // ropeAVX2 computes, for 16·blocks pairs, blocks >= 1,
 //
 //	lo[i], hi[i] = float32(lo[i]*cos[i])-float32(hi[i]*sin[i]), float32(hi[i]*cos[i])+float32(lo[i]*sin[i])
@@ -126,12 +185,57 @@ func scaleMulAVX2(dst *float32, x *float32, weight *float32, r float32, blocks i
 //go:noescape
 func ropeAVX2(lo *float32, hi *float32, cos *float32, sin *float32, blocks int)
 
+// siluMulGradAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	d, s := grad[i], 1/(1+exp32(-gate[i]))
+//	a := float32(gate[i]*s)
+//	grad[i], gate[i], up[i] = float32(a*up[i]), float32(float32(d*up[i])*fma32(a, 1-s, s)), float32(d*a)
+//
+//go:noescape
+func siluMulGradAVX2(grad *float32, gate *float32, up *float32, blocks int)
+
+// softmaxGradAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	grad[i] = p[i] * (grad[i]-mean)
+//
+//go:noescape
+func softmaxGradAVX2(grad *float32, p *float32, mean float32, blocks int)
+
+// normGradAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	dst[i] += float32(float32(grad[i]*weight[i])*r) - float32(x[i]*k)
+//	grad[i] *= float32(x[i]*r)
+//
+//go:noescape
+func normGradAVX2(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
+
+// dot4AVX2 computes, for 16·blocks elements, blocks >= 1, and each y,
+//
+//	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])
+//
+//go:noescape
+func dot4AVX2(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+
 // sumSquaresAVX2 computes, for 16·blocks elements, blocks >= 1,
 //
 //	acc[i%16] = fma32(x[i], x[i], acc[i%16])
 //
 //go:noescape
 func sumSquaresAVX2(acc *[16]float32, x *float32, blocks int)
+
+// dotAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = fma32(x[i], y[i], acc[i%16])
+//
+//go:noescape
+func dotAVX2(acc *[16]float32, x *float32, y *float32, blocks int)
+
+// dotMulAVX2 computes, for 16·blocks elements, blocks >= 1,
+//
+//	acc[i%16] = fma32(float32(x[i]*weight[i]), y[i], acc[i%16])
+//
+//go:noescape
+func dotMulAVX2(acc *[16]float32, x *float32, y *float32, weight *float32, blocks int)
 
 // maxAVX2 computes, for 16·blocks elements, blocks >= 1,
 //

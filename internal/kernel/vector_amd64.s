@@ -270,6 +270,26 @@ loop:
 	VZEROUPPER
 	RET
 
+// func addScaledAVX512(dst *float32, x *float32, s float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·addScaledAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS s+16(FP), Z0
+	MOVQ         blocks+24(FP), DX
+
+loop:
+	VMOVUPS     (AX), Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (AX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	DECQ        DX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func ropeAVX512(lo *float32, hi *float32, cos *float32, sin *float32, blocks int)
 // Requires: AVX, AVX512F
 TEXT ·ropeAVX512(SB), NOSPLIT, $0-40
@@ -301,6 +321,163 @@ loop:
 	VZEROUPPER
 	RET
 
+// func siluMulGradAVX512(grad *float32, gate *float32, up *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·siluMulGradAVX512(SB), NOSPLIT, $0-32
+	MOVQ    grad+0(FP), AX
+	MOVQ    gate+8(FP), CX
+	MOVQ    up+16(FP), DX
+	VMOVUPS constants<>+0(SB), Z0
+	VMOVUPS constants<>+64(SB), Z1
+	VMOVUPS constants<>+128(SB), Z2
+	VMOVUPS constants<>+192(SB), Z3
+	VMOVUPS constants<>+256(SB), Z4
+	VMOVUPS constants<>+320(SB), Z5
+	VMOVUPS constants<>+384(SB), Z6
+	VMOVUPS constants<>+448(SB), Z7
+	VMOVUPS constants<>+512(SB), Z8
+	VMOVUPS constants<>+576(SB), Z9
+	VMOVUPS constants<>+640(SB), Z10
+	VMOVUPS constants<>+704(SB), Z11
+	MOVQ    blocks+24(FP), BX
+
+loop:
+	VPXORQ       Z12, Z12, Z12
+	VMOVUPS      (CX), Z13
+	VMOVUPS      Z11, Z14
+	VMOVUPS      Z11, Z15
+	VSUBPS       Z13, Z12, Z16
+	VMOVUPS      Z0, Z17
+	VMOVUPS      Z1, Z18
+	VMINPS       Z16, Z17, Z17
+	VMAXPS       Z17, Z18, Z18
+	VMOVUPS      Z3, Z16
+	VMOVUPS      Z10, Z17
+	VFMADD231PS  Z2, Z18, Z16
+	VSUBPS       Z3, Z16, Z16
+	VFNMADD231PS Z4, Z16, Z18
+	VFNMADD231PS Z5, Z16, Z18
+	VFMADD213PS  Z9, Z18, Z17
+	VFMADD213PS  Z8, Z18, Z17
+	VFMADD213PS  Z7, Z18, Z17
+	VFMADD213PS  Z6, Z18, Z17
+	VFMADD213PS  Z11, Z18, Z17
+	VFMADD213PS  Z11, Z18, Z17
+	VSCALEFPS    Z16, Z17, Z17
+	VADDPS       Z17, Z15, Z15
+	VDIVPS       Z15, Z14, Z14
+	VMULPS       Z14, Z13, Z13
+	VMOVUPS      Z14, Z15
+	VMOVUPS      Z11, Z16
+	VSUBPS       Z14, Z16, Z14
+	VFMADD231PS  Z13, Z14, Z15
+	VMOVUPS      (AX), Z14
+	VMOVUPS      (DX), Z16
+	VMULPS       Z16, Z13, Z17
+	VMOVUPS      Z17, (AX)
+	VMULPS       Z16, Z14, Z16
+	VMULPS       Z15, Z16, Z15
+	VMOVUPS      Z15, (CX)
+	VMULPS       Z13, Z14, Z13
+	VMOVUPS      Z13, (DX)
+	ADDQ         $+64, AX
+	ADDQ         $+64, CX
+	ADDQ         $+64, DX
+	DECQ         BX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(grad *float32, p *float32, mean float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-32
+	MOVQ         grad+0(FP), AX
+	MOVQ         p+8(FP), CX
+	VBROADCASTSS mean+16(FP), Z0
+	MOVQ         blocks+24(FP), DX
+
+loop:
+	VMOVUPS (CX), Z1
+	VMOVUPS (AX), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, (AX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	DECQ    DX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func normGradAVX512(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·normGradAVX512(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), AX
+	MOVQ         grad+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         weight+24(FP), BX
+	VBROADCASTSS r+32(FP), Z0
+	VBROADCASTSS k+36(FP), Z1
+	MOVQ         blocks+40(FP), SI
+
+loop:
+	VMOVUPS (CX), Z2
+	VMOVUPS (DX), Z3
+	VMOVUPS (AX), Z4
+	VMOVUPS (BX), Z5
+	VMULPS  Z5, Z2, Z5
+	VMULPS  Z0, Z5, Z5
+	VMULPS  Z1, Z3, Z6
+	VSUBPS  Z6, Z5, Z5
+	VADDPS  Z5, Z4, Z4
+	VMOVUPS Z4, (AX)
+	VMULPS  Z0, Z3, Z3
+	VMULPS  Z3, Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    SI
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func dot4AVX512(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·dot4AVX512(SB), NOSPLIT, $0-56
+	MOVQ    acc+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    y0+16(FP), DX
+	MOVQ    y1+24(FP), BX
+	MOVQ    y2+32(FP), SI
+	MOVQ    y3+40(FP), DI
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	MOVQ    blocks+48(FP), R8
+
+loop:
+	VMOVUPS     (CX), Z4
+	VFMADD231PS (DX), Z4, Z0
+	VFMADD231PS (BX), Z4, Z1
+	VFMADD231PS (SI), Z4, Z2
+	VFMADD231PS (DI), Z4, Z3
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	ADDQ        $+64, SI
+	ADDQ        $+64, DI
+	DECQ        R8
+	JNZ         loop
+	VMOVUPS     Z0, (AX)
+	VMOVUPS     Z1, 64(AX)
+	VMOVUPS     Z2, 128(AX)
+	VMOVUPS     Z3, 192(AX)
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX512(acc *[16]float32, x *float32, blocks int)
 // Requires: AVX, AVX512F
 TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-24
@@ -316,6 +493,52 @@ loop:
 	DECQ        DX
 	JNZ         loop
 	VMOVUPS     Z0, (CX)
+	VZEROUPPER
+	RET
+
+// func dotAVX512(acc *[16]float32, x *float32, y *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·dotAVX512(SB), NOSPLIT, $0-32
+	MOVQ    x+8(FP), AX
+	MOVQ    y+16(FP), CX
+	MOVQ    acc+0(FP), DX
+	VMOVUPS (DX), Z0
+	MOVQ    blocks+24(FP), BX
+
+loop:
+	VMOVUPS     (AX), Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	DECQ        BX
+	JNZ         loop
+	VMOVUPS     Z0, (DX)
+	VZEROUPPER
+	RET
+
+// func dotMulAVX512(acc *[16]float32, x *float32, y *float32, weight *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·dotMulAVX512(SB), NOSPLIT, $0-40
+	MOVQ    x+8(FP), AX
+	MOVQ    y+16(FP), CX
+	MOVQ    weight+24(FP), DX
+	MOVQ    acc+0(FP), BX
+	VMOVUPS (BX), Z0
+	MOVQ    blocks+32(FP), SI
+
+loop:
+	VMOVUPS     (AX), Z1
+	VMOVUPS     (DX), Z2
+	VMULPS      Z2, Z1, Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	DECQ        SI
+	JNZ         loop
+	VMOVUPS     Z0, (BX)
 	VZEROUPPER
 	RET
 
@@ -717,6 +940,31 @@ loop:
 	VZEROUPPER
 	RET
 
+// func addScaledAVX2(dst *float32, x *float32, s float32, blocks int)
+// Requires: AVX, FMA3
+TEXT ·addScaledAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS s+16(FP), Y0
+	VBROADCASTSS s+16(FP), Y1
+	MOVQ         blocks+24(FP), DX
+
+loop:
+	VMOVUPS     (AX), Y2
+	VMOVUPS     32(AX), Y3
+	VMOVUPS     (CX), Y4
+	VMOVUPS     32(CX), Y5
+	VFMADD231PS Y4, Y0, Y2
+	VFMADD231PS Y5, Y1, Y3
+	VMOVUPS     Y2, (AX)
+	VMOVUPS     Y3, 32(AX)
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	DECQ        DX
+	JNZ         loop
+	VZEROUPPER
+	RET
+
 // func ropeAVX2(lo *float32, hi *float32, cos *float32, sin *float32, blocks int)
 // Requires: AVX
 TEXT ·ropeAVX2(SB), NOSPLIT, $0-40
@@ -760,6 +1008,239 @@ loop:
 	VZEROUPPER
 	RET
 
+// func siluMulGradAVX2(grad *float32, gate *float32, up *float32, blocks int)
+// Requires: AVX, AVX2, FMA3
+TEXT ·siluMulGradAVX2(SB), NOSPLIT, $0-32
+	MOVQ grad+0(FP), AX
+	MOVQ gate+8(FP), CX
+	MOVQ up+16(FP), DX
+	MOVQ blocks+24(FP), BX
+
+loop:
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y1, Y1, Y1
+	VMOVUPS      (CX), Y2
+	VMOVUPS      32(CX), Y3
+	VMOVUPS      constants<>+704(SB), Y4
+	VMOVUPS      constants<>+704(SB), Y5
+	VMOVUPS      constants<>+704(SB), Y6
+	VMOVUPS      constants<>+704(SB), Y7
+	VSUBPS       Y2, Y0, Y0
+	VSUBPS       Y3, Y1, Y1
+	VMOVUPS      constants<>+0(SB), Y8
+	VMOVUPS      constants<>+0(SB), Y9
+	VMOVUPS      constants<>+64(SB), Y10
+	VMOVUPS      constants<>+64(SB), Y11
+	VMINPS       Y0, Y8, Y8
+	VMAXPS       Y8, Y10, Y10
+	VMINPS       Y1, Y9, Y9
+	VMAXPS       Y9, Y11, Y11
+	VMOVUPS      constants<>+192(SB), Y0
+	VMOVUPS      constants<>+192(SB), Y1
+	VMOVUPS      constants<>+640(SB), Y9
+	VMOVUPS      constants<>+640(SB), Y12
+	VFMADD231PS  constants<>+128(SB), Y10, Y0
+	VSUBPS       constants<>+192(SB), Y0, Y8
+	VFNMADD231PS constants<>+256(SB), Y8, Y10
+	VFNMADD231PS constants<>+320(SB), Y8, Y10
+	VFMADD231PS  constants<>+128(SB), Y11, Y1
+	VSUBPS       constants<>+192(SB), Y1, Y8
+	VFNMADD231PS constants<>+256(SB), Y8, Y11
+	VFNMADD231PS constants<>+320(SB), Y8, Y11
+	VFMADD213PS  constants<>+576(SB), Y10, Y9
+	VFMADD213PS  constants<>+576(SB), Y11, Y12
+	VFMADD213PS  constants<>+512(SB), Y10, Y9
+	VFMADD213PS  constants<>+512(SB), Y11, Y12
+	VFMADD213PS  constants<>+448(SB), Y10, Y9
+	VFMADD213PS  constants<>+448(SB), Y11, Y12
+	VFMADD213PS  constants<>+384(SB), Y10, Y9
+	VFMADD213PS  constants<>+384(SB), Y11, Y12
+	VFMADD213PS  constants<>+704(SB), Y10, Y9
+	VFMADD213PS  constants<>+704(SB), Y11, Y12
+	VFMADD213PS  constants<>+704(SB), Y10, Y9
+	VFMADD213PS  constants<>+704(SB), Y11, Y12
+	VPSUBD       constants<>+192(SB), Y0, Y0
+	VPSRAD       $0x01, Y0, Y8
+	VPSUBD       Y8, Y0, Y0
+	VPADDD       constants<>+768(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y9, Y9
+	VPADDD       constants<>+768(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y0, Y9, Y9
+	VPSUBD       constants<>+192(SB), Y1, Y1
+	VPSRAD       $0x01, Y1, Y0
+	VPSUBD       Y0, Y1, Y1
+	VPADDD       constants<>+768(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y0, Y12, Y12
+	VPADDD       constants<>+768(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y12, Y12
+	VADDPS       Y9, Y6, Y0
+	VADDPS       Y12, Y7, Y1
+	VDIVPS       Y0, Y4, Y0
+	VDIVPS       Y1, Y5, Y1
+	VMULPS       Y0, Y2, Y2
+	VMULPS       Y1, Y3, Y3
+	VMOVUPS      Y0, Y4
+	VMOVUPS      Y1, Y5
+	VMOVUPS      constants<>+704(SB), Y6
+	VMOVUPS      constants<>+704(SB), Y7
+	VSUBPS       Y0, Y6, Y0
+	VSUBPS       Y1, Y7, Y1
+	VFMADD231PS  Y2, Y0, Y4
+	VFMADD231PS  Y3, Y1, Y5
+	VMOVUPS      (AX), Y0
+	VMOVUPS      32(AX), Y1
+	VMOVUPS      (DX), Y6
+	VMOVUPS      32(DX), Y7
+	VMULPS       Y6, Y2, Y8
+	VMULPS       Y7, Y3, Y9
+	VMOVUPS      Y8, (AX)
+	VMOVUPS      Y9, 32(AX)
+	VMULPS       Y6, Y0, Y6
+	VMULPS       Y7, Y1, Y7
+	VMULPS       Y4, Y6, Y4
+	VMULPS       Y5, Y7, Y5
+	VMOVUPS      Y4, (CX)
+	VMOVUPS      Y5, 32(CX)
+	VMULPS       Y2, Y0, Y0
+	VMULPS       Y3, Y1, Y1
+	VMOVUPS      Y0, (DX)
+	VMOVUPS      Y1, 32(DX)
+	ADDQ         $+64, AX
+	ADDQ         $+64, CX
+	ADDQ         $+64, DX
+	DECQ         BX
+	JNZ          loop
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(grad *float32, p *float32, mean float32, blocks int)
+// Requires: AVX
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-32
+	MOVQ         grad+0(FP), AX
+	MOVQ         p+8(FP), CX
+	VBROADCASTSS mean+16(FP), Y0
+	VBROADCASTSS mean+16(FP), Y1
+	MOVQ         blocks+24(FP), DX
+
+loop:
+	VMOVUPS (CX), Y2
+	VMOVUPS 32(CX), Y3
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	VSUBPS  Y0, Y4, Y4
+	VSUBPS  Y1, Y5, Y5
+	VMULPS  Y4, Y2, Y2
+	VMULPS  Y5, Y3, Y3
+	VMOVUPS Y2, (AX)
+	VMOVUPS Y3, 32(AX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	DECQ    DX
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func normGradAVX2(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
+// Requires: AVX
+TEXT ·normGradAVX2(SB), NOSPLIT, $0-48
+	MOVQ         dst+0(FP), AX
+	MOVQ         grad+8(FP), CX
+	MOVQ         x+16(FP), DX
+	MOVQ         weight+24(FP), BX
+	VBROADCASTSS r+32(FP), Y0
+	VBROADCASTSS r+32(FP), Y1
+	VBROADCASTSS k+36(FP), Y2
+	VBROADCASTSS k+36(FP), Y3
+	MOVQ         blocks+40(FP), SI
+
+loop:
+	VMOVUPS (CX), Y4
+	VMOVUPS 32(CX), Y5
+	VMOVUPS (DX), Y6
+	VMOVUPS 32(DX), Y7
+	VMOVUPS (AX), Y8
+	VMOVUPS 32(AX), Y9
+	VMOVUPS (BX), Y10
+	VMOVUPS 32(BX), Y11
+	VMULPS  Y10, Y4, Y10
+	VMULPS  Y11, Y5, Y11
+	VMULPS  Y0, Y10, Y10
+	VMULPS  Y1, Y11, Y11
+	VMULPS  Y2, Y6, Y12
+	VMULPS  Y3, Y7, Y13
+	VSUBPS  Y12, Y10, Y10
+	VSUBPS  Y13, Y11, Y11
+	VADDPS  Y10, Y8, Y8
+	VADDPS  Y11, Y9, Y9
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	VMULPS  Y0, Y6, Y6
+	VMULPS  Y1, Y7, Y7
+	VMULPS  Y6, Y4, Y4
+	VMULPS  Y7, Y5, Y5
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    $+64, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
+	ADDQ    $+64, BX
+	DECQ    SI
+	JNZ     loop
+	VZEROUPPER
+	RET
+
+// func dot4AVX2(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+// Requires: AVX, FMA3
+TEXT ·dot4AVX2(SB), NOSPLIT, $0-56
+	MOVQ    acc+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    y0+16(FP), DX
+	MOVQ    y1+24(FP), BX
+	MOVQ    y2+32(FP), SI
+	MOVQ    y3+40(FP), DI
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	VMOVUPS 128(AX), Y4
+	VMOVUPS 160(AX), Y5
+	VMOVUPS 192(AX), Y6
+	VMOVUPS 224(AX), Y7
+	MOVQ    blocks+48(FP), R8
+
+loop:
+	VMOVUPS     (CX), Y8
+	VMOVUPS     32(CX), Y9
+	VFMADD231PS (DX), Y8, Y0
+	VFMADD231PS 32(DX), Y9, Y1
+	VFMADD231PS (BX), Y8, Y2
+	VFMADD231PS 32(BX), Y9, Y3
+	VFMADD231PS (SI), Y8, Y4
+	VFMADD231PS 32(SI), Y9, Y5
+	VFMADD231PS (DI), Y8, Y6
+	VFMADD231PS 32(DI), Y9, Y7
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	ADDQ        $+64, BX
+	ADDQ        $+64, SI
+	ADDQ        $+64, DI
+	DECQ        R8
+	JNZ         loop
+	VMOVUPS     Y0, (AX)
+	VMOVUPS     Y1, 32(AX)
+	VMOVUPS     Y2, 64(AX)
+	VMOVUPS     Y3, 96(AX)
+	VMOVUPS     Y4, 128(AX)
+	VMOVUPS     Y5, 160(AX)
+	VMOVUPS     Y6, 192(AX)
+	VMOVUPS     Y7, 224(AX)
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX2(acc *[16]float32, x *float32, blocks int)
 // Requires: AVX, FMA3
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24
@@ -779,6 +1260,64 @@ loop:
 	JNZ         loop
 	VMOVUPS     Y0, (CX)
 	VMOVUPS     Y1, 32(CX)
+	VZEROUPPER
+	RET
+
+// func dotAVX2(acc *[16]float32, x *float32, y *float32, blocks int)
+// Requires: AVX, FMA3
+TEXT ·dotAVX2(SB), NOSPLIT, $0-32
+	MOVQ    x+8(FP), AX
+	MOVQ    y+16(FP), CX
+	MOVQ    acc+0(FP), DX
+	VMOVUPS (DX), Y0
+	VMOVUPS 32(DX), Y1
+	MOVQ    blocks+24(FP), BX
+
+loop:
+	VMOVUPS     (AX), Y2
+	VMOVUPS     32(AX), Y3
+	VMOVUPS     (CX), Y4
+	VMOVUPS     32(CX), Y5
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y5, Y1
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	DECQ        BX
+	JNZ         loop
+	VMOVUPS     Y0, (DX)
+	VMOVUPS     Y1, 32(DX)
+	VZEROUPPER
+	RET
+
+// func dotMulAVX2(acc *[16]float32, x *float32, y *float32, weight *float32, blocks int)
+// Requires: AVX, FMA3
+TEXT ·dotMulAVX2(SB), NOSPLIT, $0-40
+	MOVQ    x+8(FP), AX
+	MOVQ    y+16(FP), CX
+	MOVQ    weight+24(FP), DX
+	MOVQ    acc+0(FP), BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	MOVQ    blocks+32(FP), SI
+
+loop:
+	VMOVUPS     (AX), Y2
+	VMOVUPS     32(AX), Y3
+	VMOVUPS     (DX), Y4
+	VMOVUPS     32(DX), Y5
+	VMULPS      Y4, Y2, Y2
+	VMULPS      Y5, Y3, Y3
+	VMOVUPS     (CX), Y4
+	VMOVUPS     32(CX), Y5
+	VFMADD231PS Y2, Y4, Y0
+	VFMADD231PS Y3, Y5, Y1
+	ADDQ        $+64, AX
+	ADDQ        $+64, CX
+	ADDQ        $+64, DX
+	DECQ        SI
+	JNZ         loop
+	VMOVUPS     Y0, (BX)
+	VMOVUPS     Y1, 32(BX)
 	VZEROUPPER
 	RET
 

@@ -7,6 +7,7 @@ func vector(g *gen) {
 	g.writeConstants()
 	for _, i := range []isa{avx512, avx2} {
 		g.elementwise(i)
+		g.gradients(i)
 		g.reductions(i)
 	}
 }
@@ -65,6 +66,18 @@ func (g *gen) elementwise(i isa) {
 	})
 	g.end()
 
+	g.function(i, "addScaled", "func(dst, x *float32, s float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	dst[i] = fma32(x[i], s, dst[i])`)
+	dst, x = g.argument("dst"), g.argument("x")
+	s = g.splat("s")
+	g.loop([]reg.GPVirtual{dst, x}, func() {
+		d := g.load(dst)
+		g.fmaTo(d, g.load(x), s)
+		g.store(d, dst)
+	})
+	g.end()
+
 	g.function(i, "rope", "func(lo, hi, cos, sin *float32, blocks int)", `computes, for 16·blocks pairs, blocks >= 1,
 
 	lo[i], hi[i] = float32(lo[i]*cos[i])-float32(hi[i]*sin[i]), float32(hi[i]*cos[i])+float32(lo[i]*sin[i])`)
@@ -74,6 +87,78 @@ func (g *gen) elementwise(i isa) {
 		g.store(g.sub(g.mul(a, c), g.mul(b, s)), lo)
 		g.store(g.add(g.mul(b, c), g.mul(a, s)), hi)
 	})
+	g.end()
+}
+
+// gradients generates what only backward passes need.
+func (g *gen) gradients(i isa) {
+	g.function(i, "siluMulGrad", "func(grad, gate, up *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	d, s := grad[i], 1/(1+exp32(-gate[i]))
+	a := float32(gate[i]*s)
+	grad[i], gate[i], up[i] = float32(a*up[i]), float32(float32(d*up[i])*fma32(a, 1-s, s)), float32(d*a)`)
+	grad, gate, up := g.argument("grad"), g.argument("gate"), g.argument("up")
+	g.useExp()
+	g.loop([]reg.GPVirtual{grad, gate, up}, func() {
+		zero := g.vec()
+		g.each(func(i int) { g.zero(zero[i]) })
+		v := g.load(gate)
+		s := g.div(g.constant("one"), g.add(g.constant("one"), g.exp(g.sub(zero, v))))
+		a := g.mul(v, s)
+		slope := g.vec()
+		g.each(func(i int) { g.VMOVUPS(s[i], slope[i]) })
+		g.fmaTo(slope, a, g.sub(g.constant("one"), s))
+		d, u := g.load(grad), g.load(up)
+		g.store(g.mul(a, u), grad)
+		g.store(g.mul(g.mul(d, u), slope), gate)
+		g.store(g.mul(d, a), up)
+	})
+	g.end()
+
+	g.function(i, "softmaxGrad", "func(grad, p *float32, mean float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	grad[i] = p[i] * (grad[i]-mean)`)
+	grad, p := g.argument("grad"), g.argument("p")
+	mean := g.splat("mean")
+	g.loop([]reg.GPVirtual{grad, p}, func() {
+		g.store(g.mul(g.load(p), g.sub(g.load(grad), mean)), grad)
+	})
+	g.end()
+
+	g.function(i, "normGrad", "func(dst, grad, x, weight *float32, r, k float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	dst[i] += float32(float32(grad[i]*weight[i])*r) - float32(x[i]*k)
+	grad[i] *= float32(x[i]*r)`)
+	dst, grad, x, weight := g.argument("dst"), g.argument("grad"), g.argument("x"), g.argument("weight")
+	r, k := g.splat("r"), g.splat("k")
+	g.loop([]reg.GPVirtual{dst, grad, x, weight}, func() {
+		d, v := g.load(grad), g.load(x)
+		g.store(g.add(g.load(dst), g.sub(g.mul(g.mul(d, g.load(weight)), r), g.mul(v, k))), dst)
+		g.store(g.mul(d, g.mul(v, r)), grad)
+	})
+	g.end()
+
+	g.function(i, "dot4", "func(acc *[64]float32, x, y0, y1, y2, y3 *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1, and each y,
+
+	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])`)
+	acc := g.argument("acc")
+	x = g.argument("x")
+	ys := []reg.GPVirtual{g.argument("y0"), g.argument("y1"), g.argument("y2"), g.argument("y3")}
+	var sums []vec
+	for j := range ys {
+		v := g.vec()
+		g.each(func(i int) { g.VMOVUPS(at(acc, j*blockBytes+i*g.bytes), v[i]) })
+		sums = append(sums, v)
+	}
+	g.loop(append([]reg.GPVirtual{x}, ys...), func() {
+		v := g.load(x)
+		for j, y := range ys {
+			g.each(func(i int) { g.VFMADD231PS(at(y, i*g.bytes), v[i], sums[j][i]) })
+		}
+	})
+	for j, v := range sums {
+		g.each(func(i int) { g.VMOVUPS(v[i], at(acc, j*blockBytes+i*g.bytes)) })
+	}
 	g.end()
 }
 
@@ -95,6 +180,19 @@ func (g *gen) reductions(i isa) {
 		v := g.load(x)
 		g.fmaTo(acc, v, v)
 	})
+
+	g.function(i, "dot", "func(acc *[16]float32, x, y *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	acc[i%16] = fma32(x[i], y[i], acc[i%16])`)
+	x, y := g.argument("x"), g.argument("y")
+	reduce([]reg.GPVirtual{x, y}, func(acc vec) { g.fmaTo(acc, g.load(x), g.load(y)) })
+
+	g.function(i, "dotMul", "func(acc *[16]float32, x, y, weight *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
+
+	acc[i%16] = fma32(float32(x[i]*weight[i]), y[i], acc[i%16])`)
+	x, y = g.argument("x"), g.argument("y")
+	weight := g.argument("weight")
+	reduce([]reg.GPVirtual{x, y, weight}, func(acc vec) { g.fmaTo(acc, g.mul(g.load(x), g.load(weight)), g.load(y)) })
 
 	g.function(i, "max", "func(acc *[16]float32, x *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1,
 
