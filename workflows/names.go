@@ -22,6 +22,10 @@ const (
 	ActivityEvaluate    = "Evaluate"
 	ActivityFinalists   = "Finalists"
 	ActivityReport      = "Report"
+
+	ActivityPrepareFinetune = "PrepareFinetune"
+	ActivityTrain           = "Train"
+	ActivityFinishFinetune  = "FinishFinetune"
 )
 
 // Queries and updates of [Compress]; [Search] answers the same queries, with its own state.

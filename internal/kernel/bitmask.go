@@ -152,6 +152,20 @@ func valueType(bf16 bool) string {
 	return "F16"
 }
 
+// Kept calls f with the flat row-major index of each weight that is stored, ascending. Its value may be zero all the same.
+func (b *Bitmask) Kept(f func(i int)) {
+	for row := range b.rows {
+		for at, m := range b.mask[row*b.stride : (row+1)*b.stride] {
+			for ; m != 0; m &= m - 1 {
+				f(row*b.cols + 8*at + bits.TrailingZeros8(m))
+			}
+		}
+	}
+}
+
+// BF16 reports whether the values are bfloat16 numbers rather than binary16.
+func (b *Bitmask) BF16() bool { return b.bf16 }
+
 // DecodeRows writes the n rows from row first on to dst, row-major.
 func (b *Bitmask) DecodeRows(first, n int, dst []float32) {
 	v := current()

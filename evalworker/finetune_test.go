@@ -1,0 +1,237 @@
+package evalworker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/sparseft"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// newTraining makes a training folder for a job on the tiny model with half of its weights pruned, which change may adapt.
+func newTraining(t testing.TB, change func(*workflows.FinetuneJob)) string {
+	t.Helper()
+	folder := t.TempDir()
+	text, config := filepath.Join(folder, "text.txt"), filepath.Join(folder, "levels")
+	writeFile(t, text, prose(40*16))
+	var levels strings.Builder
+	for _, m := range []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
+		levels.WriteString("model.layers.0." + m + ": magnitude-0.50\nmodel.layers.1." + m + ": rtn-3b-g16\n")
+	}
+	writeFile(t, config, []byte(levels.String()))
+	job := workflows.FinetuneJob{Model: tiny(t), Config: config, Text: text, SeqLen: 16, Method: "spiel-ag", Density: 0.05, Steps: 12, Batch: 2, Accumulation: 2,
+		LearningRate: 3e-3, ReselectionSteps: 4, SelectionAccumulationSteps: 2, Seed: 5}
+	if change != nil {
+		change(&job)
+	}
+	if err := WriteFinetuneJob(folder, job); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func quietly(workflows.Progress) {}
+
+// finetune runs a training to its end, with an activity for each of the given steps, each on a workbench of its own.
+func finetune(t testing.TB, folder string, threads int, stops ...int) workflows.FinishFinetuneResult {
+	t.Helper()
+	w := NewWorkbench(Options{Threads: threads})
+	p, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range append(stops, p.Stops...) {
+		w.Close()
+		w = NewWorkbench(Options{Threads: threads})
+		if _, err := w.Train(t.Context(), workflows.TrainInput{Folder: folder, To: to}, quietly); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := w.FinishFinetune(t.Context(), workflows.FinishFinetuneInput{Folder: folder}, quietly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	return out
+}
+
+// TestFinetune learns: the model is better after than before, at bytes that count what cannot be merged, and pruned weights stay zero.
+func TestFinetune(t *testing.T) {
+	for _, method := range []string{"spiel-ag", "spiel-ma", "static-grad", "lora", "full"} {
+		folder := newTraining(t, func(j *workflows.FinetuneJob) {
+			j.Method, j.Steps = method, 30
+			if method == "full" {
+				j.Density = 0
+			}
+		})
+		out := finetune(t, folder, 1)
+		if !(out.After.KL < 0.97*out.Before.KL) || out.Before.Windows != 10 || out.Steps != 30 || out.Tokens != 30*2*2*16 {
+			t.Errorf("%s: %+v", method, out)
+		}
+		delta, err := sparseft.ReadDelta(readFile(t, out.Delta))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out.DeltaBytes != delta.Bytes() || out.Bytes <= 0 {
+			t.Errorf("%s: %+v, the delta has %d bytes", method, out, delta.Bytes())
+		}
+	}
+}
+
+// TestFinetuneKeepsZeros: what was pruned is no part of the delta, and costs no byte.
+func TestFinetuneKeepsZeros(t *testing.T) {
+	folder := newTraining(t, nil)
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	out := finetune(t, folder, 2)
+	tr, err := w.training(t.Context(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	trainer, _, err := tr.restore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, beside, err := tr.deployed(trainer, trainer.Delta())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := tr.prepared()
+	if err != nil || out.Bytes != p.Bytes+beside || beside <= 0 || beside >= out.DeltaBytes {
+		t.Errorf("%d bytes beside the model, the delta has %d, the model %d and after %d (%v)", beside, out.DeltaBytes, p.Bytes, out.Bytes, err)
+	}
+	changed := 0
+	for _, name := range []string{"model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj"} {
+		before, after := tr.base[name].Weights.(*kernel.Bitmask), c[name].Weights.(*kernel.Bitmask)
+		a, b := before.Parts(), after.Parts()
+		if !bytes.Equal(a[0].Data, b[0].Data) || before.Bytes() != after.Bytes() {
+			t.Errorf("%s has another mask", name)
+		}
+		if !bytes.Equal(a[1].Data, b[1].Data) {
+			changed++
+		}
+	}
+	if changed == 0 {
+		t.Error("nothing was trained")
+	}
+}
+
+// TestFinetuneResumes: interrupted after every step, on any number of threads, a training comes to the same delta.
+func TestFinetuneResumes(t *testing.T) {
+	for _, method := range []string{"spiel-ag", "spiel-ma"} {
+		change := func(j *workflows.FinetuneJob) { j.Method = method }
+		one := newTraining(t, change)
+		finetune(t, one, 1)
+		other := newTraining(t, func(j *workflows.FinetuneJob) {
+			change(j)
+			j.Model = mustJob(t, one).Model
+		})
+		finetune(t, other, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+		if !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
+			t.Errorf("%s: an interrupted training comes to another delta", method)
+		}
+	}
+}
+
+func mustJob(t testing.TB, folder string) workflows.FinetuneJob {
+	t.Helper()
+	j, err := ReadFinetuneJob(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// TestFinetuneCancelled saves between two microbatches.
+func TestFinetuneCancelled(t *testing.T) {
+	folder := newTraining(t, nil)
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	reports := 0
+	_, err := w.Train(ctx, workflows.TrainInput{Folder: folder, To: 12}, func(workflows.Progress) {
+		if reports++; reports == 10 { // the third microbatch of the fifth step, say: some way in
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	p, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly)
+	if err != nil || p.Step != 4 {
+		t.Errorf("%d steps are saved, %v", p.Step, err)
+	}
+	finetune(t, folder, 1)
+	whole := newTraining(t, func(j *workflows.FinetuneJob) { j.Model = mustJob(t, folder).Model })
+	finetune(t, whole, 1)
+	if !bytes.Equal(readFile(t, filepath.Join(folder, deltaFile)), readFile(t, filepath.Join(whole, deltaFile))) {
+		t.Error("a cancelled training comes to another delta")
+	}
+}
+
+func TestFinetuneRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*workflows.FinetuneJob)
+		want   string
+	}{
+		"method":      {func(j *workflows.FinetuneJob) { j.Method = "sgd" }, `"sgd"`},
+		"density":     {func(j *workflows.FinetuneJob) { j.Density = 1e-6 }, "leaves none"},
+		"both":        {func(j *workflows.FinetuneJob) { j.Params = 10 }, "give one of them"},
+		"no text":     {func(j *workflows.FinetuneJob) { j.Text = "" }, "--text"},
+		"short text":  {func(j *workflows.FinetuneJob) { j.MaxWindows = 4 }, "windows"},
+		"changed":     {func(j *workflows.FinetuneJob) { j.TextDigest = strings.Repeat("0", 64) }, "SHA-256"},
+		"few steps":   {func(j *workflows.FinetuneJob) { j.Steps = 2 }, "never reselects"},
+		"objective":   {func(j *workflows.FinetuneJob) { j.Objective = "mse" }, "--objective"},
+		"temperature": {func(j *workflows.FinetuneJob) { j.Temperature = -1 }, "--temperature"},
+	} {
+		w := NewWorkbench(Options{})
+		_, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: newTraining(t, test.change)}, quietly)
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v, want one with %q", name, err, test.want)
+		}
+		w.Close()
+	}
+}
+
+// TestFinetuneDiverges: what no retry can mend says where the last good state is.
+func TestFinetuneDiverges(t *testing.T) {
+	tr := &training{folder: "f"}
+	for _, err := range []error{fmt.Errorf("step 3: %w: the loss is NaN", sparseft.ErrDiverged), fmt.Errorf("step 4: %w", engine.ErrNotFinite)} {
+		got := tr.explain(err)
+		if !errors.Is(got, ErrJob) || !strings.Contains(got.Error(), "step ") || !strings.Contains(got.Error(), filepath.Join("f", checkpointFile)+" holds the last good state") {
+			t.Errorf("error %v", got)
+		}
+	}
+	if err := tr.explain(context.Canceled); errors.Is(err, ErrJob) {
+		t.Error("an interruption is for good")
+	}
+}
+
+// TestFinetuneInstructions learns from the answers of JSON lines.
+func TestFinetuneInstructions(t *testing.T) {
+	var lines strings.Builder
+	for i := range 24 {
+		lines.WriteString(`{"prompt": "q` + strings.Repeat("x", i%3) + `", "completion": "aaaa"}` + "\n")
+	}
+	folder := newTraining(t, func(j *workflows.FinetuneJob) {
+		j.Text = filepath.Join(t.TempDir(), "data.jsonl")
+		writeFile(t, j.Text, []byte(lines.String()))
+		j.Objective, j.Method, j.Density, j.Config, j.Steps = workflows.ObjectiveNLL, "full", 0, "", 10
+	})
+	out := finetune(t, folder, 1)
+	if !(out.After.NLL < 0.7*out.Before.NLL) || out.Before.Windows != 6 {
+		t.Errorf("%+v", out)
+	}
+}

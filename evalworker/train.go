@@ -1,0 +1,109 @@
+package evalworker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/sparseft"
+	"github.com/paretopress/paretopress/workflows"
+)
+
+// saveEvery is how often a training is saved while it goes on.
+const saveEvery = 30 * time.Second
+
+// Train goes on with a training from its last checkpoint up to a step: a microbatch at a time forward and backward, a step of the optimizer
+// after as many of them as the job says, a checkpoint every half minute and at the end. What comes out does not depend on where
+// it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is that of the last good step.
+func (w *Workbench) Train(ctx context.Context, in workflows.TrainInput, report Reporter) (workflows.TrainResult, error) {
+	began := time.Now()
+	var out workflows.TrainResult
+	t, err := w.training(ctx, in.Folder)
+	if err != nil {
+		return out, err
+	}
+	defer t.close()
+	if _, err := t.prepared(); err != nil {
+		return out, err
+	}
+	trainer, kept, err := t.restore()
+	if err != nil {
+		return out, err
+	}
+	trainer.Threads = w.models.threads
+	start := kept.Tokens
+	err = t.goOn(ctx, trainer, &kept, in.To, report)
+	out.Step, _ = trainer.Cursor()
+	out.Loss, out.Tokens, out.Seconds = trainer.Loss(), kept.Tokens-start, time.Since(began).Seconds()
+	return out, t.explain(err)
+}
+
+// explain sorts the errors of a training.
+func (t *training) explain(err error) error {
+	if errors.Is(err, sparseft.ErrDiverged) || errors.Is(err, engine.ErrNotFinite) {
+		return mark(ErrJob, fmt.Errorf("%w; %s holds the last good state", err, t.checkpoint()))
+	}
+	return err
+}
+
+// goOn trains up to a step.
+func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *checkpointed, to int, report Reporter) error {
+	weights, candidate := t.working(trainer)
+	at := map[string]int{}
+	for i, g := range t.targets {
+		at[g.Name] = i
+	}
+	saved := time.Now()
+	begun, _ := trainer.Cursor()
+	progress := workflows.Progress{Done: int64(begun), Total: int64(t.options.Steps), Unit: "steps", Note: "training"}
+	for !trainer.Done() {
+		report(progress)
+		if ctx.Err() != nil { // between two microbatches nothing is lost
+			return errors.Join(ctx.Err(), t.save(trainer, *kept))
+		}
+		step, micro := trainer.Cursor()
+		if step >= to {
+			break
+		}
+		e := t.train.pick(order(t.job.Seed, len(t.train.tokens), t.job.Batch, step*t.options.Accumulation+micro))
+		teacher, err := t.teach(ctx, e)
+		if err != nil {
+			return err
+		}
+		value, err := t.slot.model.Gradient(ctx, e.tokens, candidate, t.loss(e, teacher),
+			func(name string) bool { _, ok := at[name]; return ok },
+			func(p *engine.Product) error { return trainer.Add(at[p.Name], p) })
+		if err != nil {
+			return fmt.Errorf("evalworker: step %d, microbatch %d: %w", step+1, micro+1, err)
+		}
+		if err := trainer.EndMicrobatch(value.Loss, float64(value.Counted)); err != nil {
+			return err
+		}
+		for _, tokens := range e.tokens {
+			kept.Tokens += int64(len(tokens))
+		}
+		if !trainer.Due() {
+			continue
+		}
+		patches, err := trainer.Step()
+		if err != nil {
+			return err
+		}
+		for _, p := range patches {
+			trainer.Apply(p, weights[p.Tensor].data)
+		}
+		kept.Losses = append(kept.Losses, trainer.Loss())
+		progress.Done = int64(step + 1)
+		progress.Note = fmt.Sprintf("loss %.4f", trainer.Loss())
+		if time.Since(saved) > saveEvery || step+1 == to || trainer.Done() {
+			if err := t.save(trainer, *kept); err != nil {
+				return err
+			}
+			saved = time.Now()
+		}
+	}
+	report(progress)
+	return nil
+}
