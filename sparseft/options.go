@@ -59,7 +59,7 @@ type LowRankMode string
 
 // Low-rank modes.
 const (
-	Unmerged     LowRankMode = "unmerged"      // W + sBA + S: the factors are stored beside the model
+	Unmerged     LowRankMode = "unmerged"      // W + sBA + S: the factors are stored beside the model; merged, they fill its zeros
 	MergedMasked LowRankMode = "merged-masked" // (W + sBA + S)⊙M: trained as it is deployed
 )
 

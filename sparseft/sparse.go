@@ -93,13 +93,7 @@ func (s *sparse) scatter(dst []float32, from, to int) {
 	}
 }
 
-// trainable is the size of the support, or what it will be.
-func (s *sparse) trainable() int {
-	if s.index == nil {
-		return s.quota
-	}
-	return len(s.index)
-}
+func (s *sparse) trainable() int { return len(s.index) }
 
 // arrays shows the state.
 func (s *sparse) arrays(v *arrays) {

@@ -56,6 +56,14 @@ func (s *static) update(m *moment) {
 	s.window.forget()
 }
 
+// trainable is the size of the support, or what it will be.
+func (s *static) trainable() int {
+	if s.index == nil {
+		return s.quota
+	}
+	return len(s.index)
+}
+
 func (s *static) arrays(v *arrays) {
 	s.sparse.arrays(v)
 	s.adam.arrays("", v)

@@ -17,6 +17,11 @@ func byScore(a, b scored) int {
 	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.index, b.index))
 }
 
+// before tells whether a comes before b in that order.
+func before(a, b scored) bool {
+	return a.score > b.score || a.score == b.score && a.index < b.index
+}
+
 // top keeps the k first, in the order of byScore, of what it is offered: a heap with the last of them at its root. What it
 // keeps does not depend on the order of the offers.
 type top struct {
@@ -36,7 +41,7 @@ func (t *top) offer(score, value float32, index int32) {
 		}
 		return
 	}
-	if t.k > 0 && (score > t.heap[0].score || score == t.heap[0].score && index < t.heap[0].index) {
+	if t.k > 0 && before(s, t.heap[0]) {
 		t.heap[0] = s
 		t.down(0)
 	}
@@ -50,10 +55,10 @@ func (t *top) down(i int) {
 		if child >= len(h) {
 			return
 		}
-		if child+1 < len(h) && byScore(h[child+1], h[child]) > 0 {
+		if child+1 < len(h) && before(h[child], h[child+1]) {
 			child++
 		}
-		if byScore(h[i], h[child]) >= 0 {
+		if !before(h[i], h[child]) {
 			return
 		}
 		h[i], h[child] = h[child], h[i]
