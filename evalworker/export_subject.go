@@ -181,18 +181,45 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		shapes[m.name] = m
 	}
 	cand, levels := engine.Candidate{}, map[string]Level{}
-	for unit, name := range x.levels {
+	for unit, name := range expand(x.levels) {
 		l, err := ParseLevel(name)
 		if err != nil {
 			return nil, nil, mark(ErrJob, err)
 		}
 		out := engine.Level{Name: name}
-		if m := shapes[unit]; !l.drop() {
-			out.Weights = sized{m.rows, m.cols, l.Bytes(m.rows, m.cols)}
+		rows, cols := l.Shape(unit, shapes[unit].rows, shapes[unit].cols)
+		_, ggml := l.ggml()
+		switch {
+		case l.drop():
+		case l.wide && (ggml || l.spec == nil): // what is dense is known here; which channels it has makes no difference
+			if out.Weights, err = x.first(unit, rows, cols); err != nil {
+				return nil, nil, err
+			}
+		default:
+			out.Weights = sized{rows, cols, l.Bytes(rows, cols)}
 		}
 		cand[unit], levels[unit] = out, l
 	}
 	return cand, levels, nil
+}
+
+// first are the first rows and columns of a module.
+func (x *subject) first(unit string, rows, cols int) (engine.Weights, error) {
+	w, err := engine.Dense(x.slot.checkpoint.Checkpoint, unit)
+	if err != nil {
+		return nil, err
+	}
+	all, most := w.Shape()
+	count := func(n, of int) (index []int) {
+		for i := range n {
+			index = append(index, i)
+		}
+		if n == of {
+			return nil // all, which are whole blocks
+		}
+		return index
+	}
+	return engine.NewSlice(x.slot.checkpoint.Checkpoint, unit, count(rows, all), count(cols, most))
 }
 
 // card is the model card of an export.
