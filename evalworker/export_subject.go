@@ -191,7 +191,7 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		_, ggml := l.ggml()
 		switch {
 		case l.drop():
-		case l.wide && (ggml || l.spec == nil): // what is dense is known here; which channels it has makes no difference
+		case l.wide && (ggml || l.spec == nil): // stored as it is, or in a type: which channels it has makes no difference to its size
 			if out.Weights, err = x.first(unit, rows, cols); err != nil {
 				return nil, nil, err
 			}

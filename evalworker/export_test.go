@@ -184,7 +184,7 @@ func TestExportSmolLM2(t *testing.T) {
 		"smollm2.gguf": {"model.layers.0.mlp.up_proj: q8_0\nmodel.layers.1.mlp.down_proj: q3_K\nmodel.layers.2.self_attn.q_proj: iq4_nl\n" +
 			"model.layers.3.self_attn: drop\nmodel.layers.0.self_attn: drop\nmodel.layers.29.mlp: drop\nmodel.layers.20.self_attn: drop\nmodel.layers.20.mlp: drop\n", 1e-9, 100e6},
 		// Columns that stay are 16 bits of what they were, those of a type are what was evaluated.
-		"smollm2-widths.gguf": {"model.layers.0.mlp: width-1280\nmodel.layers.7.mlp: width-1024\nmodel.layers.7.mlp.down_proj: q6_K\nmodel.layers.12.mlp: width-800\n" +
+		"smollm2-widths.gguf": {"model.layers.5.mlp: width-1280\nmodel.layers.7.mlp: width-1024\nmodel.layers.7.mlp.down_proj: q6_K\nmodel.layers.12.mlp: width-800\n" +
 			"model.layers.12.mlp.down_proj: q8_0\nmodel.layers.12.mlp.up_proj: q5_0\nmodel.layers.21.mlp: width-1500\nmodel.layers.3.self_attn: drop\nmodel.layers.1.self_attn.v_proj: q8_0\n", roundedTolerance, 99e6},
 	} {
 		in := ExportInput{Model: model, Config: filepath.Join(t.TempDir(), "c.txt"), Format: FormatGGUF, Out: filepath.Join(dir, name), SeqLen: 64, MaxWindows: 1}

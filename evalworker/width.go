@@ -97,14 +97,15 @@ func (s *slot) channels(mlp string) ([]float64, error) {
 	if x, ok := s.importance[mlp]; ok {
 		return x, nil
 	}
-	var of [3]engine.Weights
-	for i, role := range mlpModules {
-		var err error
-		if of[i], err = engine.Dense(s.checkpoint.Checkpoint, mlp+"."+role); err != nil {
-			return nil, err
-		}
+	gate, err := engine.Dense(s.checkpoint.Checkpoint, mlp+".gate_proj")
+	if err != nil {
+		return nil, err
 	}
-	x, err := prune.Importance(of[0], of[1], of[2])
+	up, err := engine.Dense(s.checkpoint.Checkpoint, mlp+".up_proj")
+	if err != nil {
+		return nil, err
+	}
+	x, err := prune.Importance(gate, up)
 	if err != nil {
 		return nil, fmt.Errorf("evalworker: %s: %w", mlp, err)
 	}

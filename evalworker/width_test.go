@@ -81,7 +81,7 @@ func TestWidthKeepsImportant(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	importance, err := prune.Importance(of[0], of[1], of[2])
+	importance, err := prune.Importance(of[0], of[1])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package prune
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,44 +49,33 @@ func (w Width) Keep(importance []float64) []int {
 // importanceRows is how many rows are decoded at a time.
 const importanceRows = 64
 
-// Importance is that of the channels of a gated MLP, by its weights alone: gate and up [channels x hidden], down [hidden x channels].
-// It is the product of the Euclidean norms of what a channel has in each of the three. That bounds what it adds to the residual stream
-// for an input of norm 1, as |silu(x)| ≤ |x|, and stays as it is where the channel's up is scaled and its down by the inverse.
+// Importance is that of the channels of a gated MLP, by its weights alone: the range of a channel's row of gate plus that of its row of up
+// [channels x hidden], their peak-to-peak magnitude. A few large weights tell more of a channel than its norm does.
 //
-// The magnitude of coupled structures, aggregated by product: Ma, Fang and Wang, LLM-Pruner, arXiv 2305.11627.
+// P. Martra, OptiPFair (maximum absolute weight, later peak-to-peak magnitude; https://github.com/peremartra/llama-glu-expansion-pruning), where
+// products of norms fail. So they do here: SmolLM2-135M with 1280 of 1536 channels in layers 5 to 14 has KL 0.15 by ranges, 0.83 by the product
+// of the norms in gate, up and down, 0.41 with its first channels, and 0.11 by the norms of calibrated activations. In its layer 0 nothing of
+// the weights tells the channels: 2.3 by ranges and 0.3 with the first ones.
 //
 // It returns an error if a weight is not finite. Shapes must agree.
-func Importance(gate, up, down engine.Weights) ([]float64, error) {
+func Importance(gate, up engine.Weights) ([]float64, error) {
 	channels, hidden := gate.Shape()
 	if r, c := up.Shape(); r != channels || c != hidden {
 		panic(fmt.Sprintf("prune: up is %d x %d beside a gate of %d x %d", r, c, channels, hidden))
 	}
-	if r, c := down.Shape(); r != hidden || c != channels {
-		panic(fmt.Sprintf("prune: down is %d x %d beside a gate of %d x %d", r, c, channels, hidden))
-	}
-	var sums [3][]float64 // squares
-	for i, w := range []engine.Weights{gate, up, down} {
-		sums[i] = make([]float64, channels)
-		rows, cols := w.Shape()
-		data := make([]float32, importanceRows*cols)
-		for first := 0; first < rows; first += importanceRows {
-			n := min(importanceRows, rows-first)
+	importance, data := make([]float64, channels), make([]float32, importanceRows*hidden)
+	for _, w := range []engine.Weights{gate, up} {
+		for first := 0; first < channels; first += importanceRows {
+			n := min(importanceRows, channels-first)
 			w.DecodeRows(first, n, data)
-			if err := obs.Finite(data[:n*cols], cols); err != nil {
+			if err := obs.Finite(data[:n*hidden], hidden); err != nil {
 				return nil, fmt.Errorf("prune: width: %w", err)
 			}
-			for k, x := range data[:n*cols] {
-				at := k % cols
-				if i < 2 {
-					at = first + k/cols
-				}
-				sums[i][at] = float64(float64(x)*float64(x)) + sums[i][at]
+			for i := range n {
+				row := data[i*hidden:][:hidden]
+				importance[first+i] += float64(slices.Max(row)) - float64(slices.Min(row))
 			}
 		}
-	}
-	importance := sums[0]
-	for i := range importance {
-		importance[i] = math.Sqrt(sums[0][i]) * math.Sqrt(sums[1][i]) * math.Sqrt(sums[2][i])
 	}
 	return importance, nil
 }
