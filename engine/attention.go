@@ -17,7 +17,7 @@ const (
 // head on their own.
 type cache struct {
 	numerics       Numerics
-	headDim, heads int
+	headDim, heads int   // heads: the most that a layer has
 	start          []int // first number of each window
 	length         []int // positions of each window
 	f32            []float32
@@ -59,13 +59,13 @@ func (k *cache) at(window, head int) (keys, values int) {
 	return keys, keys + nk
 }
 
-// put packs the keys and values of a row block, [n x heads*headDim] each. The
+// put packs the keys and values of a row block, [n x heads*headDim] each, of heads of the cache's. The
 // lanes that pad a head to whole panels of values keep what they hold: products
 // do not write what comes of them.
-func (k *cache) put(r rowBlock, key, value []float32) {
-	d, width, length := k.headDim, k.heads*k.headDim, k.length[r.window]
+func (k *cache) put(r rowBlock, heads int, key, value []float32) {
+	d, width, length := k.headDim, heads*k.headDim, k.length[r.window]
 	nk, _ := k.sizes(length)
-	for head := range k.heads {
+	for head := range heads {
 		atKeys, atValues := k.at(r.window, head)
 		if k.numerics == Exact {
 			keys := kernel.Panels{Rows: length, Cols: d, Data: k.f32[atKeys:][:nk]}
@@ -84,7 +84,7 @@ func (k *cache) put(r rowBlock, key, value []float32) {
 		}
 	}
 	if last := r.first + r.n; k.numerics != Exact && last == length {
-		k.clearValues(r.window, last)
+		k.clearValues(r.window, heads, last)
 	}
 }
 
@@ -108,9 +108,9 @@ func (k *cache) roundValue(at, length, position int, src []float32) {
 
 // clearValues makes the values between the end of a window and the depth that
 // products read zero: what an earlier batch left there could be infinite.
-func (k *cache) clearValues(window, length int) {
+func (k *cache) clearValues(window, heads, length int) {
 	none := make([]float32, k.headDim)
-	for head := range k.heads {
+	for head := range heads {
 		_, at := k.at(window, head)
 		for p := length; p < ceil(length, depthBF16); p++ {
 			k.roundValue(at, length, p, none)

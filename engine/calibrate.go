@@ -148,18 +148,19 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	if grams != nil {
 		t = m.tap(b)
 	}
-	c := m.config
+	c, width := m.config, m.config.Width(layer)
+	heads := m.heads(width)
 	if c.Has(layer, 0) {
-		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, m.allHeads, r, s, t) }); err != nil {
+		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, heads, r, s, t) }); err != nil {
 			return err
 		}
 	}
 	err := m.each(ctx, b, func(r rowBlock, s *scratch) {
 		if c.Has(layer, 0) {
-			m.attend(b, layer, attention, m.allHeads, r, s, t)
+			m.attend(b, layer, attention, heads, r, s, t)
 		}
 		if c.Has(layer, 1) {
-			m.feed(b, layer, mlp, c.FFN, r, s, t)
+			m.feed(b, layer, mlp, width.FFN, r, s, t)
 		}
 	})
 	if err != nil || grams == nil {

@@ -17,7 +17,8 @@ type Level struct {
 	Name string
 	// Weights of a module. nil drops the unit: its output is 0, so that the residual
 	// stream passes a sub-block unchanged. A sub-block can only be dropped, embeddings
-	// and head cannot.
+	// and head cannot. Those of all modules of a sub-block may be of fewer channels or heads
+	// than the model has: see Config.Narrowed.
 	Weights Weights
 }
 
@@ -57,14 +58,19 @@ type plan struct {
 type step struct {
 	dropped bool
 	choices []choice // of its modules
+	width   Width    // of the layer
 	// path names this sub-block and all before it. Plans whose paths agree at some
 	// step compute the same up to there.
 	path [sha256.Size]byte
 }
 
 // plan lays a candidate out. It fails on a unit that the model does not have and on
-// weights of another shape.
+// weights of another shape that is not one of a narrower sub-block: see Config.Narrowed.
 func (m *Model) plan(c Candidate) (plan, error) {
+	shape, err := m.config.Narrowed(c)
+	if err != nil {
+		return plan{}, err
+	}
 	units := 0
 	take := func(unit string) (Level, bool) {
 		l, ok := c[unit]
@@ -94,7 +100,7 @@ func (m *Model) plan(c Candidate) (plan, error) {
 	for i := range m.layers {
 		for sub, span := range [][2]int{{roleQ, roleGate}, {roleGate, roles}} {
 			name := subBlock(i, sub)
-			var s step
+			s := step{width: shape.Width(i)}
 			if !m.config.Has(i, sub) {
 				span[1] = span[0]
 				s.dropped = true
@@ -109,9 +115,6 @@ func (m *Model) plan(c Candidate) (plan, error) {
 				ch := choice{key: module.name, name: module.name, weights: module.dense}
 				if l, ok := take(module.name); ok {
 					ch.key, ch.weights = module.name+" "+l.Name, l.Weights
-					if err := fits(module.name, module.rows, module.cols, l); err != nil {
-						return plan{}, err
-					}
 				}
 				s.choices = append(s.choices, ch)
 				about = append(about, ch.key)

@@ -33,6 +33,10 @@ type Config struct {
 	// Absent tells which sub-blocks the model does not have: the attention of block b at 2b, its MLP
 	// at 2b+1. What passes them is unchanged. nil: the model has all.
 	Absent []bool
+
+	// Widths are the numbers of heads and the width of the MLP of each block, of which Heads, KVHeads and FFN are then the largest.
+	// nil: all blocks have these. See SetWidths.
+	Widths []Width
 }
 
 // RopeScaling changes the rotary frequencies so that a model reaches beyond the positions that it
@@ -64,9 +68,10 @@ type Module struct {
 // Modules lists the linear modules of all blocks in forward order. The embedding and the head are
 // not among them.
 func (c Config) Modules() []Module {
-	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	out := make([]Module, 0, 7*c.Layers)
 	for b := range c.Layers {
+		w := c.Width(b)
+		q, kv := w.Heads*c.HeadDim, w.KVHeads*c.HeadDim
 		add := func(sub, role string, rows, cols int) {
 			name := fmt.Sprintf("model.layers.%d.%s.%s", b, sub, role)
 			out = append(out, Module{Name: name, Block: b, Role: role, Rows: rows, Cols: cols})
@@ -78,9 +83,9 @@ func (c Config) Modules() []Module {
 			add("self_attn", "o_proj", c.Hidden, q)
 		}
 		if c.Has(b, 1) {
-			add("mlp", "gate_proj", c.FFN, c.Hidden)
-			add("mlp", "up_proj", c.FFN, c.Hidden)
-			add("mlp", "down_proj", c.Hidden, c.FFN)
+			add("mlp", "gate_proj", w.FFN, c.Hidden)
+			add("mlp", "up_proj", w.FFN, c.Hidden)
+			add("mlp", "down_proj", c.Hidden, w.FFN)
 		}
 	}
 	return out
@@ -220,8 +225,6 @@ func (c Config) check() error {
 		}
 	}
 	switch {
-	case c.Heads%c.KVHeads != 0:
-		return malformed("%d attention heads are no multiple of %d key-value heads", c.Heads, c.KVHeads)
 	case c.HeadDim%2 != 0:
 		return malformed("head dimension %d is odd, which rotary positions do not allow", c.HeadDim)
 	case c.Heads*c.HeadDim > maxWidth:
@@ -232,6 +235,9 @@ func (c Config) check() error {
 		return malformed("rotary base is %v, want a positive number", c.RopeTheta)
 	case c.SlidingWindow < 0 || c.FullLayers < 0:
 		return malformed("sliding window of %d positions after %d full layers", c.SlidingWindow, c.FullLayers)
+	}
+	if err := c.checkWidths(); err != nil {
+		return err
 	}
 	return c.RopeScaling.check(c.HeadDim)
 }

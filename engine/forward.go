@@ -162,7 +162,7 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 	}
 	m.advanced++
 	if sub == 1 {
-		channels, choices := m.liveChannels(s.choices)
+		channels, choices := m.liveChannels(s.width.FFN, s.choices)
 		ws, err := m.matrices(choices)
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 		defer m.done(ws)
 		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, channels, r, s, nil) })
 	}
-	heads, choices := m.liveHeads(layer, s.choices)
+	heads, choices := m.liveHeads(layer, s.width, s.choices)
 	ws, err := m.matrices(choices)
 	if err != nil {
 		return err
@@ -183,9 +183,9 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 }
 
 // project computes the queries, keys and values of a row block.
-func (m *Model) project(b *batch, layer int, ws []*panels, heads []int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) project(b *batch, layer int, ws []*panels, heads heads, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	width, kvWidth := len(heads)*c.HeadDim, c.KVHeads*c.HeadDim
+	width, kvWidth := len(heads.list)*c.HeadDim, heads.kv*c.HeadDim
 	in := m.normed(b, l.attnNorm, r, s, tap, tapAttention)
 
 	// Exact queries need not be rounded: they are computed where they are read.
@@ -196,22 +196,22 @@ func (m *Model) project(b *batch, layer int, ws []*panels, heads []int, r rowBlo
 	}
 	s.k = grow(s.k, blockRows*kvWidth)
 	s.v = grow(s.v, blockRows*kvWidth)
-	m.apply(q, ld, l.modules[roleQ], ws[roleQ], in, r.n)
-	m.apply(s.k, kvWidth, l.modules[roleK], ws[roleK], in, r.n)
-	m.apply(s.v, kvWidth, l.modules[roleV], ws[roleV], in, r.n)
+	m.apply(q, ld, width, l.modules[roleQ], ws[roleQ], in, r.n)
+	m.apply(s.k, kvWidth, kvWidth, l.modules[roleK], ws[roleK], in, r.n)
+	m.apply(s.v, kvWidth, kvWidth, l.modules[roleV], ws[roleV], in, r.n)
 	for i := range r.n {
 		row := q[i*ld:][:width]
 		m.turn(row, l.qNorm, r.first+i)
 		m.turn(s.k[i*kvWidth:][:kvWidth], l.kNorm, r.first+i)
 		kernel.Scale(row, m.turns.scale)
 		if m.numerics != Exact {
-			for head := range heads {
+			for head := range heads.list {
 				at := rows{bf16: b.q.bf16[head*m.headStride():], ld: b.q.ld}
 				at.round(r.row+i, row[head*c.HeadDim:][:c.HeadDim])
 			}
 		}
 	}
-	b.kv.put(r, s.k, s.v)
+	b.kv.put(r, heads.kv, s.k, s.v)
 }
 
 // headStride is the distance of two heads in a row of queries: their width, or as
@@ -224,13 +224,13 @@ func (m *Model) headStride() int {
 }
 
 // attend adds the output of a layer's attention to the residual stream.
-func (m *Model) attend(b *batch, layer int, ws []*panels, heads []int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) attend(b *batch, layer int, ws []*panels, heads heads, r rowBlock, s *scratch, tap *tap) {
 	c, l := m.config, &m.layers[layer]
-	width := len(heads) * c.HeadDim
+	width := len(heads.list) * c.HeadDim
 	ld := pad(width)
 	s.ctx = grow(s.ctx, blockRows*ld)
-	for i, head := range heads {
-		m.attention(b, layer, i, head/(c.Heads/c.KVHeads), r, s, s.ctx[i*c.HeadDim:], ld)
+	for i, head := range heads.list {
+		m.attention(b, layer, i, head/heads.group, r, s, s.ctx[i*c.HeadDim:], ld)
 	}
 	in := rows{f32: s.ctx, ld: ld}
 	if m.numerics != Exact {
@@ -285,8 +285,8 @@ func (m *Model) normed(b *batch, weight []float32, r rowBlock, s *scratch, tap *
 	return in
 }
 
-// apply computes n rows of y = W·x + bias, ld apart; without W, y is the bias.
-func (m *Model) apply(y []float32, ld int, l *linear, w *panels, x rows, n int) {
+// apply computes n rows of width numbers of y = W·x + bias, ld apart; without W, y is the bias.
+func (m *Model) apply(y []float32, ld, width int, l *linear, w *panels, x rows, n int) {
 	if w != nil {
 		w.times(y, ld, x, n, 0, w.count())
 		if l.bias == nil {
@@ -294,7 +294,7 @@ func (m *Model) apply(y []float32, ld int, l *linear, w *panels, x rows, n int) 
 		}
 	}
 	for i := range n {
-		row := y[i*ld:][:l.rows]
+		row := y[i*ld:][:width]
 		if w == nil {
 			clear(row)
 		}
@@ -308,6 +308,6 @@ func (m *Model) apply(y []float32, ld int, l *linear, w *panels, x rows, n int) 
 func (m *Model) add(b *batch, r rowBlock, s *scratch, l *linear, w *panels, x rows) {
 	hidden := m.config.Hidden
 	s.out = grow(s.out, blockRows*hidden)
-	m.apply(s.out, hidden, l, w, x, r.n)
+	m.apply(s.out, hidden, hidden, l, w, x, r.n)
 	kernel.Add(b.x[r.row*hidden:][:r.n*hidden], s.out[:r.n*hidden])
 }

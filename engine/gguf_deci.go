@@ -1,31 +1,34 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
 
-// Architecture deci of llama.cpp is llama with numbers of heads and a width of the MLP for each layer. It is read where
-// layers differ only in which of their sub-blocks they have.
+// Architecture deci of llama.cpp is llama with numbers of heads and a width of the MLP for each layer.
 //
 // A layer without heads has no attention. One without an MLP must say so by a narrow MLP of zeros: where the width is 0
 // llama.cpp (models/deci.cpp) leaves the attention out as well. In the same way attention of fewer heads, of zeros, stands for none where
-// a file needs some: llama.cpp takes the width of a head from the first layer.
+// a file needs some: llama.cpp takes the width of a head from the first layer. Both are taken for what they stand for where they are
+// narrower than the widest of the model.
 
-// layers reads the numbers of heads and the width of the MLP of each layer.
-func (m *ggufMeta) layers(c *Config, tensors map[string]Tensor) {
+// layers reads the numbers of heads and the width of the MLP of each layer. It returns the number of heads by which the width of one is
+// found where the file does not say it: that of the first layer.
+func (m *ggufMeta) layers(c *Config, tensors map[string]Tensor) (first int) {
 	if m.err != nil || c.Layers < 1 || c.Layers > maxLayers {
-		return // the last is reported with the rest of the configuration
+		return 0 // the last is reported with the rest of the configuration
 	}
 	heads := m.each("attention.head_count", c.Layers, nil)
 	kvHeads := m.each("attention.head_count_kv", c.Layers, heads)
 	ffn := m.each("feed_forward_length", c.Layers, nil)
 	if m.err != nil {
-		return
+		return 0
 	}
 	c.Heads, c.KVHeads, c.FFN = slices.Max(heads), slices.Max(kvHeads), slices.Max(ffn)
-	absent := make([]bool, 2*c.Layers)
+	absent, widths := make([]bool, 2*c.Layers), make([]Width, c.Layers)
 	for b := range c.Layers {
+		widths[b] = Width{heads[b], kvHeads[b], ffn[b]}
 		layer := fmt.Sprintf("blk.%d.", b)
 		out, bias, down := layer+"attn_output.weight", layer+"attn_output.bias", layer+"ffn_down.weight"
 		switch {
@@ -33,27 +36,23 @@ func (m *ggufMeta) layers(c *Config, tensors map[string]Tensor) {
 			absent[2*b] = true
 		case kvHeads[b] == 0:
 			m.keep(unsupported("attention of layer %d without keys", b))
-		case heads[b] == c.Heads && kvHeads[b] == c.KVHeads:
-		case tensors[out].zero() && len(tensors[bias].data) == 0:
+		case heads[b] < c.Heads && tensors[out].zero() && len(tensors[bias].data) == 0:
 			absent[2*b] = true
-		default:
-			m.keep(unsupported("%d heads with %d keys in layer %d, other layers have %d with %d", heads[b], kvHeads[b], b, c.Heads, c.KVHeads))
 		}
 		switch {
 		case ffn[b] == 0 && heads[b] > 0:
 			m.keep(unsupported("layer %d has no feed-forward width, for which llama.cpp leaves its attention out", b))
 		case ffn[b] == 0:
 			absent[2*b+1] = true
-		case ffn[b] == c.FFN:
-		case tensors[down].zero():
+		case ffn[b] < c.FFN && tensors[down].zero():
 			absent[2*b+1] = true
-		default:
-			m.keep(unsupported("feed-forward width %d in layer %d, other layers have %d", ffn[b], b, c.FFN))
 		}
 	}
 	if slices.Contains(absent, true) {
 		c.Absent = absent
 	}
+	c.SetWidths(widths)
+	return cmp.Or(heads[0], c.Heads)
 }
 
 // each is a number for each of n layers: an array of the metadata, or one number for all.

@@ -111,9 +111,9 @@ func TestDeciRefused(t *testing.T) {
 		want                string
 	}{
 		{all(6), []int32{2, 0, 2}, all(80), "attention of layer 1 without keys"},
-		{all(6), []int32{2, 1, 2}, all(80), "6 heads with 1 keys in layer 1"},
+		{all(6), []int32{2, 1, 2}, all(80), "model.layers.1.self_attn.k_proj.weight has shape [16 48], want [8 48]"},
 		{all(6), all(2), []int32{80, 80, 0}, "layer 2 has no feed-forward width"},
-		{all(6), all(2), []int32{80, 32, 80}, "width 32 in layer 1"},
+		{all(6), all(2), []int32{80, 32, 80}, "model.layers.1.mlp.gate_proj.weight has shape [80 48], want [32 48]"},
 		{[]int32{6, 6}, all(2), all(80), "2 numbers for 3 layers"},
 		{nil, all(2), all(80), "0 numbers for 3 layers"},
 		{[]int32{6, -1, 6}, all(2), all(80), "below 0"},

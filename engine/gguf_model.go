@@ -112,13 +112,15 @@ func (g *gguf) config(tensors map[string]Tensor) (Config, error) {
 	m := ggufMeta{g: g, prefix: arch + "."}
 	c.Layers = m.uint("block_count", -1)
 	c.Hidden = m.uint("embedding_length", -1)
+	heads := 0
 	if arch == "deci" {
 		c.Arch = "llama"
-		m.layers(&c, tensors)
+		heads = m.layers(&c, tensors)
 	} else {
 		c.FFN = m.uint("feed_forward_length", -1)
 		c.Heads = m.uint("attention.head_count", -1)
 		c.KVHeads = m.uint("attention.head_count_kv", c.Heads)
+		heads = c.Heads
 	}
 	first := 0 // layer that has attention
 	for c.Absent != nil && first < c.Layers-1 && c.Absent[2*first] {
@@ -131,8 +133,8 @@ func (g *gguf) config(tensors map[string]Tensor) (Config, error) {
 	c.RopeTheta = m.float("rope.freq_base", 10000)
 	c.SlidingWindow = m.uint("attention.sliding_window", 0)
 	ratio := 0
-	if c.Heads > 0 {
-		ratio = c.Hidden / c.Heads
+	if heads > 0 {
+		ratio = c.Hidden / heads
 	}
 	c.HeadDim = m.uint("attention.key_length", ratio)
 	values, rotated := m.uint("attention.value_length", c.HeadDim), m.uint("rope.dimension_count", c.HeadDim)

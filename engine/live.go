@@ -49,9 +49,8 @@ func repeat[T any](x T, n int) []T {
 
 // liveChannels leaves out the FFN channels that come to nothing: those whose row of
 // gate or up, as silu(0)·u = s·0 = 0, or column of down is zero.
-func (m *Model) liveChannels(choices []choice) (channels int, narrow []choice) {
+func (m *Model) liveChannels(ffn int, choices []choice) (channels int, narrow []choice) {
 	gate, up, down := m.zerosOf(choices[0]).rows, m.zerosOf(choices[1]).rows, m.zerosOf(choices[2]).cols
-	ffn := m.config.FFN
 	live := make([]int, 0, ffn)
 	for i := range ffn {
 		if !(gate != nil && gate[i] || up != nil && up[i] || down != nil && down[i]) {
@@ -69,33 +68,45 @@ func (m *Model) liveChannels(choices []choice) (channels int, narrow []choice) {
 	}
 }
 
+// heads are the attention heads of a layer that are computed.
+type heads struct {
+	list  []int // query heads, by their number among those of the layer
+	group int   // query heads that share a key and value head
+	kv    int   // key and value heads
+}
+
+// heads are all heads of a layer.
+func (m *Model) heads(w Width) heads {
+	return heads{list: m.allHeads[:w.Heads], group: w.Heads / w.KVHeads, kv: w.KVHeads}
+}
+
 // liveHeads leaves out the attention heads that come to nothing: those whose values or
 // whose columns of o are zero. Keys and values stay, as other heads may share
 // them.
-func (m *Model) liveHeads(layer int, choices []choice) (heads []int, narrow []choice) {
-	c, modules := m.config, &m.layers[layer].modules
+func (m *Model) liveHeads(layer int, w Width, choices []choice) (live heads, narrow []choice) {
+	modules, headDim, all := &m.layers[layer].modules, m.config.HeadDim, m.heads(w)
 	for i, ch := range choices {
 		if ch.weights == nil || modules[i].bias != nil {
-			return m.allHeads, choices
+			return all, choices
 		}
 	}
 	values, out := m.zerosOf(choices[roleV]).rows, m.zerosOf(choices[roleO]).cols
+	live = heads{group: all.group, kv: all.kv}
 	var columns []int
-	for h := range c.Heads {
-		kv := h / (c.Heads / c.KVHeads)
-		if allOf(out, h*c.HeadDim, c.HeadDim) || allOf(values, kv*c.HeadDim, c.HeadDim) {
+	for _, h := range all.list {
+		if allOf(out, h*headDim, headDim) || allOf(values, h/all.group*headDim, headDim) {
 			continue
 		}
-		heads = append(heads, h)
-		for d := range c.HeadDim {
-			columns = append(columns, h*c.HeadDim+d)
+		live.list = append(live.list, h)
+		for d := range headDim {
+			columns = append(columns, h*headDim+d)
 		}
 	}
-	if len(heads) == c.Heads || len(heads) == 0 {
-		return m.allHeads, choices
+	if len(live.list) == w.Heads || len(live.list) == 0 {
+		return all, choices
 	}
 	key := narrowKey(choices)
-	return heads, []choice{
+	return live, []choice{
 		{choices[roleQ].key + key, choices[roleQ].name, rowsAt{choices[roleQ].weights, columns}},
 		choices[roleK],
 		choices[roleV],

@@ -59,10 +59,10 @@ func TestDeadPartsAreSkipped(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if heads, _ := m.liveHeads(1, p.steps[2].choices); len(heads) != test.heads {
-					t.Errorf("heads %v, want %d", heads, test.heads)
+				if heads, _ := m.liveHeads(1, p.steps[2].width, p.steps[2].choices); len(heads.list) != test.heads {
+					t.Errorf("heads %v, want %d", heads.list, test.heads)
 				}
-				if channels, _ := m.liveChannels(p.steps[5].choices); channels != test.channels {
+				if channels, _ := m.liveChannels(80, p.steps[5].choices); channels != test.channels {
 					t.Errorf("%d channels, want %d", channels, test.channels)
 				}
 				got := score(t, m, windows, nil, c)

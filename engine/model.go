@@ -157,7 +157,7 @@ func (m *Model) load(ck *Checkpoint) error {
 
 // loadVectors reads the norms and biases of a layer.
 func (m *Model) loadVectors(ck *Checkpoint, i int) error {
-	c, l := m.config, &m.layers[i]
+	c, w, l := m.config, m.config.Width(i), &m.layers[i]
 	l.window = c.Window(i)
 	prefix := fmt.Sprintf("model.layers.%d.", i)
 	type part struct {
@@ -172,9 +172,9 @@ func (m *Model) loadVectors(ck *Checkpoint, i int) error {
 			{&l.attnNorm, "input_layernorm.weight", c.Hidden, true},
 			{&l.qNorm, "self_attn.q_norm.weight", c.HeadDim, c.QKNorm},
 			{&l.kNorm, "self_attn.k_norm.weight", c.HeadDim, c.QKNorm},
-			{&l.modules[roleQ].bias, "self_attn.q_proj.bias", c.Heads * c.HeadDim, c.QKVBias},
-			{&l.modules[roleK].bias, "self_attn.k_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
-			{&l.modules[roleV].bias, "self_attn.v_proj.bias", c.KVHeads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleQ].bias, "self_attn.q_proj.bias", w.Heads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleK].bias, "self_attn.k_proj.bias", w.KVHeads * c.HeadDim, c.QKVBias},
+			{&l.modules[roleV].bias, "self_attn.v_proj.bias", w.KVHeads * c.HeadDim, c.QKVBias},
 			{&l.modules[roleO].bias, "self_attn.o_proj.bias", c.Hidden, c.OutBias},
 		}
 	}

@@ -47,7 +47,7 @@ type Aliases func(unit string, number int) (level string, ok bool)
 // Parts that are not named stay dense. The result is in the order of the file; errors name the file and
 // the line.
 func ParseConfig(name string, data []byte, c engine.Config, aliases Aliases) ([]Assignment, error) {
-	p := configParser{config: c, aliases: aliases, seen: map[string]int{}, known: map[string][2]int{}}
+	p := configParser{config: c, aliases: aliases, seen: map[string]int{}, known: map[string][2]int{}, widths: map[string]Level{}}
 	for _, m := range matrices(c) {
 		p.known[m.name] = [2]int{m.rows, m.cols}
 	}
@@ -71,6 +71,11 @@ func ParseConfig(name string, data []byte, c engine.Config, aliases Aliases) ([]
 	if err := sc.Err(); err != nil {
 		return nil, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
 	}
+	for _, a := range p.out {
+		if err := p.fits(a); err != nil {
+			return nil, mark(ErrJob, fmt.Errorf("evalworker: %s:%d: %s: %w", name, p.seen[a.Unit], a.Unit, err))
+		}
+	}
 	if p.dropLines > 0 && p.dropLines != c.Layers {
 		return nil, mark(ErrJob, fmt.Errorf("evalworker: %s: %d lines of dropped sub-blocks for a model of %d blocks", name, p.dropLines, c.Layers))
 	}
@@ -83,6 +88,7 @@ type configParser struct {
 	aliases   Aliases
 	known     map[string][2]int // unit → rows and columns of a module
 	seen      map[string]int    // unit → line
+	widths    map[string]Level  // MLPs that are to be narrower
 	dropLines int
 	out       []Assignment
 }
@@ -97,8 +103,7 @@ func (p *configParser) line(number int, text string) error {
 		return fmt.Errorf("%q in a file of dropped sub-blocks", text)
 	}
 	unit, level = strings.TrimSpace(unit), strings.TrimSpace(level)
-	shape, known := p.known[unit]
-	if !known {
+	if _, known := p.known[unit]; !known {
 		return fmt.Errorf("the model has no module or sub-block %q", unit)
 	}
 	if first, ok := p.seen[unit]; ok {
@@ -119,17 +124,40 @@ func (p *configParser) line(number int, text string) error {
 	if err != nil {
 		return err
 	}
-	if isSubBlock(unit) && !l.dense() && !l.drop() {
+	switch {
+	case l.wide && l.spec == nil && isMLP(unit):
+		p.widths[unit] = l
+	case isMLP(unit) && !l.dense() && !l.drop():
+		return fmt.Errorf("sub-block %s can be dense or drop, or have a width as in width-1024, not %s", unit, level)
+	case isSubBlock(unit) && !l.dense() && !l.drop():
 		return fmt.Errorf("sub-block %s can be dense or drop, not %s", unit, level)
+	case l.wide && !isSubBlock(unit):
+		return fmt.Errorf("%s cannot be %s: a width is a level of an MLP, as model.layers.0.mlp", unit, level)
 	}
 	if (unit == unitEmbedding || unit == unitHead) && l.drop() {
 		return fmt.Errorf("%s cannot be dropped", unit)
 	}
-	if err := l.Fits(shape[0], shape[1]); err != nil {
-		return fmt.Errorf("%s: %w", unit, err)
-	}
 	p.out = append(p.out, Assignment{unit, l.Name})
 	return nil
+}
+
+// fits returns an error if the unit of an assignment cannot have its level beside the others.
+func (p *configParser) fits(a Assignment) error {
+	l, err := ParseLevel(a.Level)
+	if err != nil {
+		return err
+	}
+	if all := p.known[a.Unit+".gate_proj"][0]; l.wide && l.width.Channels() > all {
+		return fmt.Errorf("it has %d channels, not as many as %s keeps", all, l.Name)
+	}
+	shape := p.known[a.Unit]
+	if mlp, ok := p.widths[parent(a.Unit)]; ok && l.spec != nil {
+		l.width, l.wide = mlp.width, true
+		if l.NeedsCalibration() {
+			return errCalibratedWide(mlp.Name + "+" + l.Name)
+		}
+	}
+	return l.Fits(l.Shape(a.Unit, shape[0], shape[1]))
 }
 
 // dropLine reads a line of an EvoPress drop file.
@@ -155,8 +183,13 @@ func (p *configParser) dropLine(text string) error {
 
 // isSubBlock reports whether a unit's name is that of a sub-block.
 func isSubBlock(unit string) bool {
-	return strings.HasSuffix(unit, ".self_attn") || strings.HasSuffix(unit, ".mlp")
+	return strings.HasSuffix(unit, ".self_attn") || isMLP(unit)
 }
+
+func isMLP(unit string) bool { return strings.HasSuffix(unit, ".mlp") }
+
+// parent is the sub-block of a module.
+func parent(unit string) string { return unit[:max(strings.LastIndexByte(unit, '.'), 0)] }
 
 // FormatConfig is the inverse of ParseConfig: a "module: level" line for each assignment.
 func FormatConfig(assignments []Assignment) []byte {

@@ -29,6 +29,8 @@ func TestParseConfig(t *testing.T) {
 			want: []Assignment{{"model.layers.0.mlp.down_proj", "gptq-3b-g64"}, {"model.layers.2.self_attn.q_proj", "sparsegpt-0.50"}, {"model.layers.1.self_attn", "drop"}}},
 		{name: "ggml's types", text: "model.layers.0.mlp.down_proj: q4_0\nmodel.layers.1.mlp.up_proj: imatrix-iq4_nl\nmodel.layers.1.mlp.gate_proj: gptq-mxfp4",
 			want: []Assignment{{"model.layers.0.mlp.down_proj", "q4_0"}, {"model.layers.1.mlp.up_proj", "imatrix-iq4_nl"}, {"model.layers.1.mlp.gate_proj", "gptq-mxfp4"}}},
+		{name: "widths", text: "model.layers.1.mlp.down_proj: q8_0\nmodel.layers.1.mlp: width-96\nmodel.layers.0.mlp: width-128\nmodel.layers.1.mlp.up_proj: drop",
+			want: []Assignment{{"model.layers.1.mlp.down_proj", "q8_0"}, {"model.layers.1.mlp", "width-96"}, {"model.layers.0.mlp", "width-128"}, {"model.layers.1.mlp.up_proj", "drop"}}},
 		{name: "embeddings", text: "model.embed_tokens: q8_0\n", want: []Assignment{{"model.embed_tokens", "q8_0"}}},
 		{name: "integers", text: "model.layers.0.self_attn.v_proj: 3\nmodel.layers.1.mlp.up_proj: 4", aliases: bits,
 			want: []Assignment{{"model.layers.0.self_attn.v_proj", "gptq-3b-g64"}, {"model.layers.1.mlp.up_proj", "gptq-4b-g64"}}},
@@ -64,6 +66,18 @@ func TestParseConfigErrors(t *testing.T) {
 		{text: "model.layers.0.mlp.up_proj: imatrix-4b", want: []string{"c.txt:1:", `level "imatrix-4b"`}},
 		{text: "\nmodel.layers.2.mlp.up_proj: imatrix-q4_K",
 			want: []string{"c.txt:2:", "model.layers.2.mlp.up_proj: quant: imatrix-q4_K needs rows of a multiple of 256 weights, not 64"}},
+		{text: "\nmodel.layers.0.mlp: width-129", want: []string{"c.txt:2:", "model.layers.0.mlp", "128 channels", "width-129"}},
+		{text: "model.layers.0.mlp: width-0", want: []string{"c.txt:1:", "width-0"}},
+		{text: "model.layers.0.mlp: width-64+q8_0", want: []string{"c.txt:1:", "dense or drop", "width-1024"}},
+		{text: "model.layers.0.self_attn: width-64", want: []string{"c.txt:1:", "self_attn can be dense or drop, not width-64"}},
+		{text: "model.layers.0.mlp.up_proj: width-64", want: []string{"c.txt:1:", "level of an MLP"}},
+		{text: "model.layers.0.mlp.up_proj: width-64+q8_0", want: []string{"c.txt:1:", "level of an MLP"}},
+		{text: "model.layers.0.mlp.up_proj: width-64+drop", want: []string{"c.txt:1:", "not drop"}},
+		{text: "model.layers.0.mlp.up_proj: width-64+width-32", want: []string{"c.txt:1:", "not width-32"}},
+		{text: "model.embed_tokens: width-64", want: []string{"c.txt:1:", "level of an MLP"}},
+		{text: "model.layers.0.mlp: width-72\nmodel.layers.0.mlp.down_proj: q8_0", want: []string{"c.txt:2:", "model.layers.0.mlp.down_proj", "multiple of 32 weights, not 72"}},
+		{text: "model.layers.0.mlp.down_proj: q8_0\nmodel.layers.0.mlp: width-72", want: []string{"c.txt:1:", "multiple of 32 weights, not 72"}},
+		{text: "model.layers.0.mlp: width-64\nmodel.layers.0.mlp.up_proj: gptq-3b-g64", want: []string{"c.txt:2:", "model.layers.0.mlp.up_proj", "width-64+gptq-3b-g64", "calibrat"}},
 		{text: "model.embed_tokens: drop", want: []string{"c.txt:1:", "model.embed_tokens cannot be dropped"}},
 		{text: "model.layers.0.mlp.up_proj: magnitude-0.5+rtn-4b-g64", want: []string{"c.txt:1:", "not supported"}},
 		{text: "model.layers.0.mlp.up_proj: 3", want: []string{"c.txt:1:", "--bank"}},
@@ -85,6 +99,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add("model.layers.0.mlp.down_proj: gptq-3b-g64 # why\n")
 	f.Add("none\nattn+mlp\nmlp\n")
 	f.Add("model.layers.0.mlp.up_proj: 4")
+	f.Add("model.layers.0.mlp: width-64\nmodel.layers.0.mlp.up_proj: q8_0")
 	f.Fuzz(func(t *testing.T, text string) {
 		got, err := ParseConfig("c.txt", []byte(text), shape, bits)
 		if err != nil {

@@ -187,34 +187,9 @@ func (in ExportInput) check(x *subject) error {
 		}
 		return in.room(size)
 	}
-	// Levels that no type stores have but their size here, and the others are not asked for.
-	others, levels, err := x.outline()
+	size, err := in.size(x)
 	if err != nil {
 		return err
-	}
-	types := map[string]kernel.GGMLType{}
-	for unit, l := range levels {
-		if t, ok := l.ggml(); ok {
-			types[unit] = t
-			delete(others, unit)
-		}
-	}
-	o := in.gguf()
-	head, ok := x.levels[unitHead]
-	o.Untied = ok && head != x.levels[unitEmbedding]
-	sizes, err := export.GGUFBytes(x.slot.checkpoint.Checkpoint, others, o)
-	if err != nil {
-		return mark(ErrJob, err)
-	}
-	size := sizes.Fixed
-	for _, unit := range sizes.Units() {
-		n := sizes.Given(unit)
-		if t, ok := types[unit]; ok {
-			if n, err = sizes.Unit(unit, t); err != nil {
-				return mark(ErrJob, err)
-			}
-		}
-		size += n
 	}
 	return in.room(size)
 }
@@ -225,6 +200,42 @@ func (in ExportInput) room(bytes int64) error {
 		return fmt.Errorf("evalworker: --out: %w", err)
 	}
 	return nil
+}
+
+// size is that of the GGUF file, before any level is made.
+func (in ExportInput) size(x *subject) (int64, error) {
+	// Levels that no type stores have but their size here, and the others are not asked for.
+	others, levels, err := x.outline()
+	if err != nil {
+		return 0, err
+	}
+	types := map[string]kernel.GGMLType{}
+	for unit, l := range levels {
+		if t, ok := l.ggml(); ok {
+			types[unit] = t
+			if !l.wide { // a width is also that of the modules beside it
+				delete(others, unit)
+			}
+		}
+	}
+	o := in.gguf()
+	head, ok := x.levels[unitHead]
+	o.Untied = ok && head != x.levels[unitEmbedding]
+	sizes, err := export.GGUFBytes(x.slot.checkpoint.Checkpoint, others, o)
+	if err != nil {
+		return 0, mark(ErrJob, err)
+	}
+	size := sizes.Fixed
+	for _, unit := range sizes.Units() {
+		n := sizes.Given(unit)
+		if t, ok := types[unit]; ok {
+			if n, err = sizes.Unit(unit, t); err != nil {
+				return 0, mark(ErrJob, err)
+			}
+		}
+		size += n
+	}
+	return size, nil
 }
 
 // readBack loads what was written as any model is loaded, and compares it with the candidate.

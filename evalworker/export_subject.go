@@ -172,14 +172,22 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		shapes[m.name] = m
 	}
 	cand, levels := engine.Candidate{}, map[string]Level{}
-	for unit, name := range x.levels {
+	for unit, name := range expand(x.levels) {
 		l, err := ParseLevel(name)
 		if err != nil {
 			return nil, nil, mark(ErrJob, err)
 		}
 		out := engine.Level{Name: name}
-		if m := shapes[unit]; !l.drop() {
-			planned := export.Planned{RowsOf: m.rows, ColsOf: m.cols, Size: l.Bytes(m.rows, m.cols)}
+		rows, cols := l.Shape(unit, shapes[unit].rows, shapes[unit].cols)
+		_, ggml := l.ggml()
+		switch {
+		case l.drop():
+		case l.wide && (ggml || l.spec == nil): // stored as it is, or in a type: which channels it has makes no difference to its size
+			if out.Weights, err = x.first(unit, rows, cols); err != nil {
+				return nil, nil, err
+			}
+		default:
+			planned := export.Planned{RowsOf: rows, ColsOf: cols, Size: l.Bytes(rows, cols)}
 			if spec, ok := l.spec.(quant.Spec); ok {
 				planned.Layout, _ = spec.Layout()
 				planned.FP8 = spec.Method() == quant.FP8
@@ -189,6 +197,25 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		cand[unit], levels[unit] = out, l
 	}
 	return cand, levels, nil
+}
+
+// first are the first rows and columns of a module.
+func (x *subject) first(unit string, rows, cols int) (engine.Weights, error) {
+	w, err := engine.Dense(x.slot.checkpoint.Checkpoint, unit)
+	if err != nil {
+		return nil, err
+	}
+	all, most := w.Shape()
+	count := func(n, of int) (index []int) {
+		for i := range n {
+			index = append(index, i)
+		}
+		if n == of {
+			return nil // all, which are whole blocks
+		}
+		return index
+	}
+	return engine.NewSlice(x.slot.checkpoint.Checkpoint, unit, count(rows, all), count(cols, most))
 }
 
 // card is the model card of an export.

@@ -31,13 +31,19 @@ type builder interface {
 
 // Level is a parsed level name: one way to store a unit.
 type Level struct {
-	Name string  // canonical
-	spec builder // nil for dense and drop
+	Name  string      // canonical
+	spec  builder     // nil for dense, drop and a width alone
+	width prune.Width // of the MLP that the unit is or is part of; see wide
+	wide  bool
 }
 
-// ParseLevel reads a level name: dense, drop, or what packages prune and quant know.
+// ParseLevel reads a level name: dense, drop, or what packages prune and quant know. A width may have another level of what is left
+// joined to it, as in width-1024+q8_0.
 func ParseLevel(name string) (Level, error) {
 	method, rest, _ := strings.Cut(name, "-")
+	if method == prune.MethodWidth {
+		return parseWide(name)
+	}
 	_, ggml := kernel.ParseGGMLType(method)
 	var spec interface {
 		builder
@@ -54,7 +60,7 @@ func ParseLevel(name string) (Level, error) {
 	case method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix) || (ggml || method == string(quant.INT8) || method == string(quant.FP8)) && rest == "":
 		spec, err = quant.Parse(name)
 	default:
-		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, "+
+		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, width-1024, "+
 			"or a type of ggml, rounded by itself or as in imatrix-q4_K and gptq-q4_K: %s", name, ggmlNames())
 	}
 	if err != nil {

@@ -46,6 +46,7 @@ type slot struct {
 	checkpoint *checkpoint
 	model      *engine.Model
 	levels     map[string]engine.Level // that the last candidates had, by unit and name
+	importance map[string][]float64    // of the channels of MLPs
 	speed      float64                 // tokens a second of late, 0 if not known
 }
 
@@ -106,7 +107,7 @@ func (m *models) load(key modelKey, path string) (*slot, error) {
 	}
 	ck.users++
 	key.digest = ck.digest
-	return &slot{key: key, checkpoint: ck, model: model, levels: map[string]engine.Level{}}, nil
+	return &slot{key: key, checkpoint: ck, model: model, levels: map[string]engine.Level{}, importance: map[string][]float64{}}, nil
 }
 
 // open returns the checkpoint of ref, which lies at path. m.mu is held.
@@ -181,7 +182,7 @@ func (s *slot) candidates(all []map[string]string, b *bank.Bank) ([]engine.Candi
 	candidates := make([]engine.Candidate, len(all))
 	for i, levels := range all {
 		candidates[i] = engine.Candidate{}
-		for unit, name := range levels {
+		for unit, name := range expand(levels) {
 			if name == LevelDense {
 				continue
 			}
@@ -210,6 +211,8 @@ func (s *slot) level(unit, name string, b *bank.Bank) (engine.Level, error) {
 	switch {
 	case l.drop():
 		return engine.Level{Name: name}, nil
+	case l.wide && l.NeedsCalibration():
+		return engine.Level{}, jobErrorf("%s: %w", unit, errCalibratedWide(l.Name))
 	case l.NeedsCalibration():
 		if b == nil {
 			return engine.Level{}, jobErrorf("level %s of %s needs calibration and so a bank: give --bank", name, unit)
@@ -220,9 +223,9 @@ func (s *slot) level(unit, name string, b *bank.Bank) (engine.Level, error) {
 	if made, ok := s.levels[unit+" "+name]; ok {
 		return made, nil
 	}
-	dense, err := engine.Dense(s.checkpoint.Checkpoint, unit)
-	if err != nil {
-		return engine.Level{}, err
+	dense, err := s.dense(unit, l)
+	if err != nil || l.spec == nil {
+		return engine.Level{Name: name, Weights: dense}, err
 	}
 	w, rows, cols := decode(dense)
 	packed, err := l.build(w, rows, cols, nil)

@@ -166,6 +166,7 @@ func readConfig(name string, c engine.Config, b *bank.Bank) (map[string]string, 
 // weights. What is in a dropped sub-block takes nothing.
 func storedBytes(c engine.Config, levels map[string]string) (size int64, bits float64, err error) {
 	var weights, linear, others int64
+	levels = expand(levels)
 	for _, m := range matrices(c) {
 		level := LevelDense
 		if l, ok := levels[m.name]; ok {
@@ -178,7 +179,7 @@ func storedBytes(c engine.Config, levels map[string]string) (size int64, bits fl
 		if err != nil {
 			return 0, 0, err
 		}
-		bytes := l.Bytes(m.rows, m.cols)
+		bytes := l.Bytes(l.Shape(m.name, m.rows, m.cols))
 		if m.name == unitEmbedding || m.name == unitHead {
 			others += bytes - denseBytes*int64(m.rows)*int64(m.cols) // part of the fixed weights
 			continue

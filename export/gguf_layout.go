@@ -31,7 +31,7 @@ func subBlock(block, sub int) string {
 	return fmt.Sprintf("model.layers.%d.%s", block, [...]string{"self_attn", "mlp"}[sub])
 }
 
-// newLayout leaves out what a candidate drops: a block without attention and MLP goes, one that lacks one of them needs
+// newLayout leaves out what a candidate drops: a block without attention and MLP goes. Blocks that lack one of them, or differ in width, need
 // an architecture that allows it.
 func newLayout(ck *engine.Checkpoint, cand engine.Candidate) (layout, error) {
 	c := ck.Config()
@@ -43,13 +43,17 @@ func newLayout(ck *engine.Checkpoint, cand engine.Candidate) (layout, error) {
 		m := metadata{keys}
 		l.arch, _ = stringOf(m.get("general.architecture"))
 	}
+	narrowed, err := c.Narrowed(cand)
+	if err != nil {
+		return l, fmt.Errorf("export: %w", err)
+	}
 	var absent []bool
+	var widths []engine.Width
 	single := "" // the first sub-block that is dropped alone
 	l.config.FullLayers = 0
 	for b := range c.Layers {
 		var gone [2]bool
 		for sub := range gone {
-			var err error
 			if gone[sub], err = dropped(c, cand, b, sub); err != nil {
 				return l, err
 			}
@@ -61,7 +65,7 @@ func newLayout(ck *engine.Checkpoint, cand engine.Candidate) (layout, error) {
 			l.config.FullLayers++
 		}
 		l.blocks = append(l.blocks, b)
-		absent = append(absent, gone[0], gone[1])
+		absent, widths = append(absent, gone[0], gone[1]), append(widths, narrowed.Width(b))
 		if at := slices.Index(gone[:], true); at >= 0 && single == "" {
 			single = subBlock(b, at)
 		}
@@ -71,11 +75,17 @@ func newLayout(ck *engine.Checkpoint, cand engine.Candidate) (layout, error) {
 	}
 	l.config.Layers, l.config.Absent = len(l.blocks), nil
 	if single != "" {
-		if c.QKNorm {
-			block, _, _ := strings.Cut(strings.TrimPrefix(single, "model.layers."), ".")
-			return l, fmt.Errorf("export: %s is dropped alone, and architecture %s of llama.cpp has attention and MLP in every block: drop all of block %s, or keep it", single, l.arch, block)
-		}
-		l.config.Absent, l.arch = absent, "deci"
+		l.config.Absent = absent
+	}
+	l.config.SetWidths(widths)
+	switch differ := single != "" || l.config.Widths != nil; {
+	case differ && c.QKNorm && single != "":
+		block, _, _ := strings.Cut(strings.TrimPrefix(single, "model.layers."), ".")
+		return l, fmt.Errorf("export: %s is dropped alone, and architecture %s of llama.cpp has attention and MLP in every block: drop all of block %s, or keep it", single, l.arch, block)
+	case differ && c.QKNorm:
+		return l, fmt.Errorf("export: %s, and architecture %s of llama.cpp has one width for all blocks: give all the same", l.differs(), l.arch)
+	case differ:
+		l.arch = "deci"
 	}
 	l.pairs = l.arch == "llama" || l.arch == "deci"
 	switch n := l.config.FullLayers; {
@@ -86,6 +96,20 @@ func newLayout(ck *engine.Checkpoint, cand engine.Candidate) (layout, error) {
 		return l, fmt.Errorf("export: the first %d blocks have no sliding window and the others have, which GGUF does not know of architecture %s", n, l.arch)
 	}
 	return l, nil
+}
+
+// differs says how the first block that is narrower than another is.
+func (l *layout) differs() string {
+	c := l.config
+	for b, w := range c.Widths {
+		if w.FFN != c.FFN {
+			return fmt.Sprintf("%s has %d channels and others %d", subBlock(l.blocks[b], 1), w.FFN, c.FFN)
+		}
+		if w.Heads != c.Heads || w.KVHeads != c.KVHeads {
+			return fmt.Sprintf("%s has %d heads with %d of keys and values, others %d with %d", subBlock(l.blocks[b], 0), w.Heads, w.KVHeads, c.Heads, c.KVHeads)
+		}
+	}
+	return ""
 }
 
 // dropped reports whether a sub-block adds nothing: the model lacks it, or the candidate drops it or a module that all
@@ -130,7 +154,8 @@ func dropped(c engine.Config, cand engine.Candidate, block, sub int) (bool, erro
 func (l *layout) perLayer() (heads, kvHeads, ffn []int) {
 	c := l.config
 	for b := range c.Layers {
-		h, kv, f := c.Heads, c.KVHeads, c.FFN
+		w := c.Width(b)
+		h, kv, f := w.Heads, w.KVHeads, w.FFN
 		if !c.Has(b, 0) {
 			h, kv = 0, 0
 			if b == 0 { // llama.cpp takes the width of a head from it

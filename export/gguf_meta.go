@@ -51,6 +51,24 @@ func (f *file) carry(stored []engine.Metadata) {
 	if len(f.blocks) < f.source.Layers {
 		f.meta.set(f.arch+".block_count", uint32Value(f.config.Layers))
 	}
+	f.widths()
+}
+
+// widths sets the numbers that are those of all blocks where these became narrower. The width of a head is no longer the quotient of two of them.
+func (f *file) widths() {
+	c, was := f.config, f.source
+	set := func(key string, n int) { f.meta.set(f.arch+"."+key, uint32Value(n)) }
+	if c.FFN != was.FFN {
+		set("feed_forward_length", c.FFN)
+	}
+	if c.Heads == was.Heads && c.KVHeads == was.KVHeads {
+		return
+	}
+	set("attention.head_count", c.Heads)
+	set("attention.head_count_kv", c.KVHeads)
+	set("attention.key_length", c.HeadDim)
+	set("attention.value_length", c.HeadDim)
+	set("rope.dimension_count", c.HeadDim)
 }
 
 // convert makes the keys of a model that comes from a Hugging Face folder.

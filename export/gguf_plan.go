@@ -161,10 +161,8 @@ func (p *planner) dense(t *tensor, rows order) error {
 	if err != nil {
 		return err
 	}
-	n, cols := t.matrix()
-	kind, known := storedType(dense)
-	known = known && dense.Bytes() == typeBytes(kind, n, cols)
-	if known && (p.gguf || (kind == F16 || kind == BF16) && (p.o.Dense == "" || p.o.Dense == typeName(kind))) {
+	if kind, ok := p.keeps(dense); ok {
+		n, _ := t.matrix()
 		t.kind, t.content = kind, stored{rows: n, order: rows, row: dense.Row}
 		return nil
 	}
@@ -174,6 +172,13 @@ func (p *planner) dense(t *tensor, rows order) error {
 	}
 	p.plain(t, w, rows)
 	return nil
+}
+
+// keeps reports whether a matrix goes over as it is stored, and in which type.
+func (p *planner) keeps(m engine.Tensor) (kernel.GGMLType, bool) {
+	kind, known := storedType(m)
+	known = known && m.Bytes() == typeBytes(kind, m.Rows(), m.Cols())
+	return kind, known && (p.gguf || (kind == F16 || kind == BF16) && (p.o.Dense == "" || p.o.Dense == typeName(kind)))
 }
 
 // level makes a tensor of a level's weights.
@@ -192,11 +197,31 @@ func (p *planner) level(t *tensor, l engine.Level, rows order) error {
 		t.content = stored{rows: n, order: rows, row: func(r int) []byte { return data[r*stride : (r+1)*stride] }}
 		return nil
 	}
+	if s, ok := l.Weights.(engine.Slice); ok {
+		p.slice(t, s, rows)
+		return nil
+	}
 	if !p.o.Simulated {
 		return p.refuse(t, l)
 	}
 	p.plain(t, l.Weights, rows)
 	return nil
+}
+
+// slice makes a tensor of a part of what the checkpoint has: the bytes of the rows of a GGUF file, or 16 bits, as columns are no whole
+// blocks.
+func (p *planner) slice(t *tensor, s engine.Slice, rows order) {
+	kind, ok := p.keeps(s.Tensor)
+	if !ok || s.Cols != nil {
+		p.plain(t, s, rows)
+		return
+	}
+	n, _ := t.matrix()
+	row := s.Tensor.Row
+	if s.Rows != nil {
+		row = func(r int) []byte { return s.Tensor.Row(s.Rows[r]) }
+	}
+	t.kind, t.content = kind, stored{rows: n, order: rows, row: row}
 }
 
 // refuse says why a level is not written, and what would be.

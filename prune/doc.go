@@ -1,5 +1,5 @@
 // Package prune makes sparse levels of linear modules: it chooses the weights to remove and stores the
-// others as a bitmask and 16-bit values.
+// others as a bitmask and 16-bit values. And it chooses the channels of MLPs that are to be narrower, see [Width].
 //
 //	spec, err := prune.Parse("sparsegpt-0.50")
 //	size := spec.Bytes(rows, cols)                 // exact, before anything is built

@@ -162,7 +162,7 @@ func (e *evoPress) affords(windows, budget int64) bool {
 func (e *evoPress) starts() []Candidate {
 	g := e.goals[e.On]
 	even := e.space.even(g)
-	if only, ok := e.space.forced(g); ok && e.On == 0 {
+	if only, ok := e.space.forced(g); ok && e.On == 0 && !e.space.Loose {
 		return []Candidate{only}
 	}
 	out := []Candidate{even}

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
 """What llama.cpp makes of models of its architecture `deci`, whose layers may differ in heads and widths.
 
-    .venv-llama/bin/python bench/peers/check_deci.py --model f32.gguf --text Isaac.Newton-Opticks.txt [--out deci.json]
+    .venv-llama/bin/python bench/peers/check_deci.py --model f32.gguf --text Isaac.Newton-Opticks.txt [--out deci.json] \
+        [--paretopress bin/paretopress --source SmolLM2-135M-Instruct.Q4_1.gguf]
 
-Single sub-blocks that are dropped, and FFNs that are narrowed, are expressible in GGUF by this architecture alone. Each case below is
+Single sub-blocks that are dropped, and FFNs and attention that are narrowed, are expressible in GGUF by this architecture alone. Each case below is
 written twice from a Llama model: as `deci`, and as `llama` with zeros where something is missing, which needs no trust in
 `deci`. The mean NLL of the two is compared on held-out windows (windows.py), and on predictions of the last position alone, as when text
 is generated (then llama.cpp selects rows inside the last layer). A case is named by what it is meant to show; those that end in "trap" are known to
-go wrong, which the check wants to see too: a build that no longer does may be used without the way around it. It exits with 1 where
-anything is not as expected.
+go wrong, which the check wants to see too: a build that no longer does may be used without the way around it.
+
+With --paretopress, a model with widths of single layers is exported too (EXPORTED), and the NLL of the file in llama.cpp is to be what
+paretopress evaluates, within 0.5 %, as llama.cpp rounds the inputs of quantized weights to 8 bits. It exits with 1 where anything is not as
+expected.
 """
 
 import argparse
@@ -29,13 +33,16 @@ TINY = 32  # width of an FFN of zeros
 SAME = 2e-3  # relative difference of NLL that counts as the same
 
 # Each case: {layer: (attention, ffn)}, what is done to the two.
-# attention: "keep", "drop" (no heads), "zero" (one head of zeros), "linear" (heads, but none for keys: a projection of zeros)
+# attention: "keep", "drop" (no heads), "zero" (one head of zeros), "linear" (heads, but none for keys: a projection of zeros), or how
+# many groups of heads that share keys stay
 # ffn: "keep", "drop" (width 0), "zero" (width TINY, zeros), or a share of the width
 CASES = {
     "nothing": {},
     "attention of a middle layer": {2: ("drop", "keep")},
     "ffn of a middle layer, tiny zeros": {3: ("keep", "zero")},
     "widths": {2: ("keep", 0.75), 4: ("keep", 0.5), -1: ("keep", 0.25)},
+    "groups of heads": {2: (1, "keep"), -1: (2, "keep")},
+    "groups of heads of the first layer, widths": {0: (1, 0.5), 3: (2, "keep"), 4: ("keep", 0.75)},
     "both of a middle layer": {3: ("drop", "drop")},
     "attention of the last layer": {-1: ("drop", "keep")},
     "ffn of the last layer, tiny zeros": {-1: ("keep", "zero")},
@@ -47,6 +54,18 @@ CASES = {
     "both of the last layer, trap": {-1: ("drop", "drop")},
     "attention of the first layer, trap": {0: ("drop", "keep")},
 }
+
+# What is exported: widths alone, with types joined to them, and beside a sub-block that is dropped.
+EXPORTED = """model.layers.5.mlp: width-1408
+model.layers.7.mlp: width-1280
+model.layers.7.mlp.down_proj: q6_K
+model.layers.12.mlp: width-1184
+model.layers.12.mlp.down_proj: q8_0
+model.layers.12.mlp.up_proj: q5_0
+model.layers.15.self_attn: drop
+model.layers.21.mlp: width-1500
+"""
+EXPORTED_SAME = 5e-3
 
 
 class Source:
@@ -116,6 +135,7 @@ def write_deci(source, path, case):
     parts = source.parts(case)
     head = source.hidden // source.heads
     heads = {"keep": (source.heads, source.kv_heads), "drop": (0, 0), "zero": (1, 1), "linear": (source.heads, 0)}
+    heads |= {n: (n * source.heads // source.kv_heads, n) for n in range(1, source.kv_heads)}
     widths = [{"keep": source.width, "drop": 0, "zero": TINY}.get(ffn, ffn) for _, ffn in parts]
     keys = {
         "deci.attention.head_count": [heads[a][0] for a, _ in parts], "deci.attention.head_count_kv": [heads[a][1] for a, _ in parts],
@@ -130,6 +150,9 @@ def write_deci(source, path, case):
         if rest.startswith("attn"):
             if attention == "keep" or rest == "attn_norm" and attention != "drop":
                 return data, kind
+            if isinstance(attention, int):
+                width = head * heads[attention][rest in ("attn_k", "attn_v")]
+                return (np.ascontiguousarray(data[:, :width]) if rest == "attn_output" else data[:width]), kind
             if attention == "zero":
                 return zeros(source.hidden, head) if rest == "attn_output" else zeros(head, source.hidden)
             return zeros(source.hidden, source.hidden) if attention == "linear" and rest == "attn_output" else None
@@ -152,6 +175,10 @@ def write_llama(source, path, case):
         if layer is None:
             return data, kind
         attention, ffn = parts[layer]
+        if rest == "attn_output" and isinstance(attention, int):
+            data = data.copy()
+            data[:, attention * source.hidden // source.kv_heads:] = 0
+            return data, kind
         if rest == "attn_output" and attention != "keep" or rest == "ffn_down" and ffn in ("drop", "zero"):
             return zeros(*data.shape)
         if rest == "ffn_down" and ffn != "keep":
@@ -188,6 +215,20 @@ def apart(path, args):
     return json.loads(done.stdout), ""
 
 
+def exported(args, folder):
+    """The NLL of paretopress and of llama.cpp of a file that paretopress exports."""
+    config, path = os.path.join(folder, "config"), os.path.join(folder, "exported.gguf")
+    with open(config, "w", encoding="utf-8") as f:
+        f.write(EXPORTED)
+    run = lambda *command: json.loads(subprocess.run([args.paretopress, *command, "--json"], stdout=subprocess.PIPE, check=True).stdout)
+    run("export", "--model", args.source, "--config", config, "--format", "gguf", "--out", path)
+    flags = ["--text", args.text, "--seq-len", str(args.seq_len), "--max-seqs", str(args.windows)]
+    mine, same = run("eval", "--model", args.source, "--config", config, *flags)["nll"], run("eval", "--model", path, *flags)["nll"]
+    ids = windows.tokens(args.paretopress, path, args.text)
+    samples = [ids[i * args.seq_len : (i + 1) * args.seq_len] for i in range(args.windows)]
+    return mine, same, score(path, samples, args.threads)[0]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a .gguf file of architecture llama, in 16 or 32 bits")
@@ -197,6 +238,8 @@ def main():
     parser.add_argument("--cases", nargs="+", default=list(CASES))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--keep", help="folder for the files; else they are removed")
+    parser.add_argument("--paretopress", help="the binary, to check what it exports")
+    parser.add_argument("--source", help="the .gguf file that it exports")
     parser.add_argument("--out", help="JSON file")
     parser.add_argument("--score", help=argparse.SUPPRESS)  # for apart
     args = parser.parse_args()
@@ -228,6 +271,12 @@ def main():
             if not args.keep:
                 os.remove(deci)
                 os.remove(plain)
+        if args.paretopress:
+            mine, same, theirs = exported(args, temp)
+            off = abs(theirs - mine) / mine
+            failed |= not off <= EXPORTED_SAME
+            results["exported"] = {"candidate": mine, "file": same, "llama.cpp": theirs}
+            print(f"{'ok  ' if off <= EXPORTED_SAME else 'FAIL'} exported widths: nll {mine:.6f}, of the file {same:.6f}, in llama.cpp {theirs:.6f}, {off:.1e} apart", flush=True)
     if args.out:
         with open(args.out, "w", encoding="utf-8") as f:
             json.dump(results, f, indent=1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks GGUF files of paretopress with the `gguf` package, and in llama.cpp.
 
-    PARETOPRESS_GGUF_OUT=$PWD/out go test ./export -run 'TestMixtures|TestDrops'   # makes an existing folder full of them
+    PARETOPRESS_GGUF_OUT=$PWD/out go test ./export -run 'TestMixtures|TestDrops|TestWidths$'   # makes an existing folder full of them
     python check_gguf.py out/*.gguf            # or any other files
     python check_gguf.py --llama out/*.gguf    # llama-cpp-python too
 

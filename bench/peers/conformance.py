@@ -43,9 +43,9 @@ def commands(args, name):
         case "check_nll":
             return [run("--files", args.model, *presets, "--text", args.text, "--paretopress", args.paretopress, "--llama", args.llama)]
         case "check_deci":
-            return [run("--model", os.path.join(args.work, "presets", "f32.gguf"), "--text", args.text, python=args.llama)]
+            return [run("--model", os.path.join(args.work, "presets", "f32.gguf"), "--text", args.text, "--paretopress", args.paretopress, "--source", args.model, python=args.llama)]
         case "check_gguf":
-            files = sorted(glob.glob(os.path.join(written(args.go, args.work, "PARETOPRESS_GGUF_OUT", "TestMixtures|TestDrops"), "*.gguf")))
+            files = sorted(glob.glob(os.path.join(written(args.go, args.work, "PARETOPRESS_GGUF_OUT", "TestMixtures|TestDrops|TestWidths$"), "*.gguf")))
             return [run("--llama", *files, python=args.llama)]
         case "check_hf" | "check_compressed_tensors":
             return [run(written(args.go, args.work, "PARETOPRESS_HF_OUT", "TestWriteForPeers"))]
