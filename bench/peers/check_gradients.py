@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference gradients of a model from PyTorch in float32, for the tests of package engine.
+"""Reference gradients of a model from PyTorch, in float64 unless --float32 is given, for the tests of package engine.
 
     go run ../../internal/builtin/gen -seed 20 -bytes 16384 > /tmp/builtin.txt
     python check_gradients.py --model ../../internal/builtin/model --text /tmp/builtin.txt --seq-len 96 \
@@ -51,6 +51,18 @@ def losses(model, windows, teacher, counted):
     return nll / n, kl / n
 
 
+def in_float64(model):
+    """Has a model compute in float64, but for rotary angles: transformers takes norms in float32."""
+
+    def norm(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    for module in model.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = norm.__get__(module)
+    return model.double()
+
+
 def zero(module, inputs, output):
     if isinstance(output, tuple):
         return (torch.zeros_like(output[0]),) + output[1:]
@@ -66,6 +78,7 @@ def main():
     parser.add_argument("--drop", nargs="+", required=True, help="sub-blocks that case mixed leaves out")
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--windows", type=int, nargs="+", default=[0, 2], help="numbers of the windows")
+    parser.add_argument("--float32", action="store_true", help="compute as transformers does, not in float64")
     args = parser.parse_args()
 
     folder, source = args.model, {}
@@ -73,7 +86,9 @@ def main():
         folder, file = os.path.split(os.path.abspath(args.model))
         source = {"gguf_file": file}
     tokenizer = AutoTokenizer.from_pretrained(folder, **source)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **source).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", **source).eval()
+    if not args.float32:
+        model = in_float64(model)
     with open(args.text, encoding="utf-8") as f:
         ids = tokenizer(f.read(), add_special_tokens=False)["input_ids"]
     windows = [ids[i * args.seq_len : (i + 1) * args.seq_len] for i in args.windows]
