@@ -206,13 +206,15 @@ func (g *backward) advance(step int, s step) error {
 		}
 		ws[i] = p.w
 	}
+	width := s.width
 	if step%2 == 1 {
-		return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, m.layers[layer].modules[roleGate].rows, r, s, nil) })
+		return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, width.FFN, r, s, nil) })
 	}
-	if err := m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, m.allHeads, r, s, nil) }); err != nil {
+	heads := m.heads(width)
+	if err := m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, heads, r, s, nil) }); err != nil {
 		return err
 	}
-	return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, m.allHeads, r, s, nil) })
+	return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, heads, r, s, nil) })
 }
 
 // step takes the gradient of the residual stream back through one sub-block.

@@ -32,8 +32,9 @@ func (a *attentionBackward) run(g *backward, layer int, x []float32) error {
 	m, n := g.m, g.b.rows
 	l := &m.layers[layer]
 	d := m.config.HeadDim
-	width, kvWidth := l.modules[roleQ].rows, l.modules[roleK].rows
-	heads, group := width/d, width/kvWidth
+	w := g.plan.steps[2*layer].width
+	heads, group := w.Heads, w.Heads/w.KVHeads
+	width, kvWidth := w.Heads*d, w.KVHeads*d
 	g.in.reset(n, m.config.Hidden)
 	g.din.reset(n, m.config.Hidden)
 	for _, o := range []*operand{&a.q, &a.ctx, &a.dctx, &a.dq, &a.headK, &a.headV} {
@@ -96,7 +97,7 @@ func (a *attentionBackward) project(g *backward, l *layer, x []float32, r rowBlo
 	g.normed(x, l.attnNorm, r)
 	in := g.in.read(m, r.row, r.n, &s.in)
 	for role, o := range []*operand{&a.q, &a.k, &a.v} {
-		m.apply(o.data[r.row*o.ld:], o.ld, l.modules[role], g.weights[role].w, in, r.n)
+		m.apply(o.data[r.row*o.ld:], o.ld, o.cols, l.modules[role], g.weights[role].w, in, r.n)
 	}
 	a.dctx.product(r.row, r.n, g.weights[roleO].t, g.dy.read(m, r.row, r.n, &s.in), false)
 	for i := range r.n {

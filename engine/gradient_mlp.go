@@ -16,7 +16,7 @@ func (f *mlpBackward) run(g *backward, layer int, x []float32) error {
 	g.in.reset(g.b.rows, m.config.Hidden)
 	g.din.reset(g.b.rows, m.config.Hidden)
 	for _, o := range []*operand{&f.gate, &f.up, &f.act} {
-		o.reset(g.b.rows, modules[roleGate].rows)
+		o.reset(g.b.rows, g.plan.steps[2*layer+1].width.FFN)
 	}
 	g.next.changed()
 	err := m.each(g.ctx, g.b, func(r rowBlock, s *scratch) { f.rows(g, l, x, r, s) })

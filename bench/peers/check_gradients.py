@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference gradients of a model from PyTorch in float32, for the tests of package engine.
+"""Reference gradients of a model from PyTorch, in float64 unless --float32 is given, for the tests of package engine.
 
     go run ../../internal/builtin/gen -seed 20 -bytes 16384 > /tmp/builtin.txt
     python check_gradients.py --model ../../internal/builtin/model --text /tmp/builtin.txt --seq-len 96 \
@@ -15,7 +15,9 @@ are written to that file as well, one parameter after the other in the order of 
 
 compares all of them: the test prints the largest relative error, ‖ours - PyTorch's‖ / ‖PyTorch's‖. The cases:
 
-nll    the mean negative log-likelihood of the next token
+all    the mean negative log-likelihood of the next token
+rest   the same without the first prediction of each window. SmolLM2 puts the largest activations there, four digits of which cancel in the
+       last layer: float32 leaves little of the gradient through them, PyTorch's as well as ours
 mixed  of the model without the sub-blocks of --drop: 0.25 times the NLL and 0.75 times 4 times the KL divergence from the dense model,
        both at temperature 2, over the tokens whose number in the window is no multiple of 3
 """
@@ -51,6 +53,18 @@ def losses(model, windows, teacher, counted):
     return nll / n, kl / n
 
 
+def in_float64(model):
+    """Has a model compute in float64, but for rotary angles: transformers takes norms in float32."""
+
+    def norm(self, x):
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon)
+
+    for module in model.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = norm.__get__(module)
+    return model.double()
+
+
 def zero(module, inputs, output):
     if isinstance(output, tuple):
         return (torch.zeros_like(output[0]),) + output[1:]
@@ -66,6 +80,7 @@ def main():
     parser.add_argument("--drop", nargs="+", required=True, help="sub-blocks that case mixed leaves out")
     parser.add_argument("--seq-len", type=int, default=512)
     parser.add_argument("--windows", type=int, nargs="+", default=[0, 2], help="numbers of the windows")
+    parser.add_argument("--float32", action="store_true", help="compute as transformers does, not in float64")
     args = parser.parse_args()
 
     folder, source = args.model, {}
@@ -73,7 +88,9 @@ def main():
         folder, file = os.path.split(os.path.abspath(args.model))
         source = {"gguf_file": file}
     tokenizer = AutoTokenizer.from_pretrained(folder, **source)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **source).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa", **source).eval()
+    if not args.float32:
+        model = in_float64(model)
     with open(args.text, encoding="utf-8") as f:
         ids = tokenizer(f.read(), add_special_tokens=False)["input_ids"]
     windows = [ids[i * args.seq_len : (i + 1) * args.seq_len] for i in args.windows]
@@ -84,7 +101,8 @@ def main():
     rng = np.random.default_rng(0)
     cases = []
     for name, drop, mix, teacher, counted in [
-        ("nll", [], 1.0, [None] * len(windows), lambda p: True),
+        ("all", [], 1.0, [None] * len(windows), lambda p: True),
+        ("rest", [], 1.0, [None] * len(windows), lambda p: p > 1),
         ("mixed", args.drop, MIX, dense, lambda p: p % 3 != 0),
     ]:
         hooks = [model.get_submodule(sub).register_forward_hook(zero) for sub in drop]
