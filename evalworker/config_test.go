@@ -60,7 +60,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{text: "model.layers.0.mlp: drop\nmodel.layers.0.mlp: dense", want: []string{"c.txt:2:", "on line 1"}},
 		{text: "model.layers.0.mlp: rtn-4b-g64", want: []string{"c.txt:1:", "dense or drop"}},
 		{text: "model.layers.0.mlp.up_proj: rtn-40b-g64", want: []string{"c.txt:1:", "40"}},
-		{text: "model.layers.0.mlp.up_proj: wanda-0.5", want: []string{"c.txt:1:", `unknown level "wanda-0.5"`}},
+		{text: "model.layers.0.mlp.up_proj: random-0.5", want: []string{"c.txt:1:", `unknown level "random-0.5"`}},
 		{text: "model.layers.0.mlp.up_proj: q4_k", want: []string{"c.txt:1:", `unknown level "q4_k"`, "q4_K, q5_K", "iq4_nl"}},
 		{text: "model.layers.0.mlp.up_proj: q4_K-sym", want: []string{"c.txt:1:", `unknown level "q4_K-sym"`}},
 		{text: "model.layers.0.mlp.up_proj: imatrix-4b", want: []string{"c.txt:1:", `level "imatrix-4b"`}},

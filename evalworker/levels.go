@@ -55,12 +55,12 @@ func ParseLevel(name string) (Level, error) {
 		return Level{Name: name}, nil
 	case strings.Contains(name, "+"):
 		return Level{}, fmt.Errorf("level %q: levels joined by + are not supported", name)
-	case method == string(prune.Magnitude) || method == string(prune.SparseGPT):
+	case method == string(prune.Magnitude) || method == string(prune.SparseGPT) || method == string(prune.Wanda):
 		spec, err = prune.Parse(name)
 	case method == string(quant.RTN) || method == string(quant.GPTQ) || method == string(quant.Imatrix) || (ggml || method == string(quant.INT8) || method == string(quant.FP8)) && rest == "":
 		spec, err = quant.Parse(name)
 	default:
-		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, sparsegpt-0.50, rtn-4b-g64, gptq-3b-g64, width-1024, "+
+		return Level{}, fmt.Errorf("unknown level %q, want dense, drop, one like magnitude-0.50, wanda-0.50, sparsegpt-2:4, rtn-4b-g64, gptq-3b-g64, width-1024, "+
 			"or a type of ggml, rounded by itself or as in imatrix-q4_K and gptq-q4_K: %s", name, ggmlNames())
 	}
 	if err != nil {
@@ -80,7 +80,7 @@ func ggmlNames() string {
 
 // Fits returns an error if a rows x cols matrix cannot have the level.
 func (l Level) Fits(rows, cols int) error {
-	if spec, ok := l.spec.(quant.Spec); ok {
+	if spec, ok := l.spec.(interface{ Fits(rows, cols int) error }); ok {
 		return spec.Fits(rows, cols)
 	}
 	return nil

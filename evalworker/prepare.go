@@ -223,7 +223,11 @@ func spaceText(s *search.Space, job workflows.Job) string {
 	how := ""
 	switch job.Space {
 	case workflows.SpaceSparsity:
-		how = " (" + job.SparsityMethod + ")"
+		how = " (" + job.SparsityMethod
+		if job.SparsityPattern != "" {
+			how += " " + job.SparsityPattern
+		}
+		how += ")"
 	case workflows.SpaceQuant:
 		how = fmt.Sprintf(" (%s, bits %v, group %d)", job.QuantMethod, job.Bits, job.Group)
 		if job.Deployable != "" {

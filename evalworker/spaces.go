@@ -53,7 +53,11 @@ func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Sp
 	s := &search.Space{Kind: job.Space, FixedBytes: denseBytes * fixedParams(c)}
 	switch job.Space {
 	case workflows.SpaceSparsity:
-		err = sparsityUnits(s, c, job, target)
+		if job.SparsityPattern != "" {
+			err = patternUnits(s, c, job)
+		} else {
+			err = sparsityUnits(s, c, job, target)
+		}
 	case workflows.SpaceQuant:
 		switch {
 		case sizes.gguf != nil:
@@ -128,6 +132,32 @@ func sparsityUnits(s *search.Space, c engine.Config, job workflows.Job, target s
 	if targeted && (mean == 0 || mean == 1 || !choice) {
 		return fmt.Errorf("evalworker: --target %s with --sparsity-step %v leaves nothing to choose: every module would have sparsity %g",
 			target, job.SparsityStep, mean)
+	}
+	return nil
+}
+
+// patternUnits adds the linear modules, dense or with the job's pattern where their rows admit it.
+func patternUnits(s *search.Space, c engine.Config, job workflows.Job) error {
+	l, err := ParseLevel(job.SparsityMethod + "-" + job.SparsityPattern)
+	if err != nil {
+		return fmt.Errorf("evalworker: --sparsity-pattern: %w", err)
+	}
+	spec, ok := l.spec.(prune.Spec)
+	if _, _, pattern := spec.Pattern(); !ok || !pattern {
+		return fmt.Errorf("evalworker: --sparsity-pattern: %q is no pattern such as 2:4", job.SparsityPattern)
+	}
+	fits := false
+	for _, m := range c.Modules() {
+		n := int64(m.Rows) * int64(m.Cols)
+		u := search.Unit{Name: m.Name, Params: n, Levels: []search.Level{{Name: LevelDense, Bytes: denseBytes * n}}}
+		if l.Fits(m.Rows, m.Cols) == nil {
+			u.Levels = append(u.Levels, search.Level{Name: l.Name, Bytes: l.Bytes(m.Rows, m.Cols), Cost: int64(spec.Zeros(int(n)))})
+			fits = true
+		}
+		s.Units = append(s.Units, u)
+	}
+	if !fits {
+		return fmt.Errorf("evalworker: --sparsity-pattern: %s fits no module of the model", job.SparsityPattern)
 	}
 	return nil
 }

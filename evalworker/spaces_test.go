@@ -188,3 +188,28 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 }
+
+// TestPatternSpace has modules dense or with a pattern, and reaches targets by how many have it.
+func TestPatternSpace(t *testing.T) {
+	s := space(t, smol, workflows.Job{Space: workflows.SpaceSparsity, SparsityPattern: "2:4", Target: "sparsity=0.25"})
+	if len(s.Units) != 210 {
+		t.Fatalf("%d units", len(s.Units))
+	}
+	for _, u := range s.Units {
+		if len(u.Levels) != 2 || u.Levels[0].Name != LevelDense || u.Levels[1].Name != "sparsegpt-2:4" || u.Levels[1].Cost != u.Params/2 || u.Levels[1].Bytes != u.Params/8+u.Params {
+			t.Fatalf("%+v", u)
+		}
+	}
+	for pattern, want := range map[string]string{"2:5": "pattern 2:5", "0.5": "no pattern", "x": "sparsegpt-x", "1:2:4": "no pattern such as"} {
+		job := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: pattern}
+		job.SetDefaults()
+		if _, err := buildSpace(smol, job, fileSizes{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", pattern, err, want)
+		}
+	}
+	job := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", SparsityStep: 0.1}
+	job.SetDefaults()
+	if err := job.Validate(); err == nil || !strings.Contains(err.Error(), "--sparsity-step") {
+		t.Errorf("error %v", err)
+	}
+}

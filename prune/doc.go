@@ -12,7 +12,11 @@
 // D. Alistarh, SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot, arXiv
 // 2301.00774) removes in each block of 128 columns the weights with the smallest w²/U_jj², over all
 // rows of the block, and makes the columns after them absorb the error, that of rounding to 16 bits
-// included. Blocks share the removals by cumulative rounding.
+// included. Blocks share the removals by cumulative rounding. Wanda (M. Sun, Z. Liu, A. Bair and J. Z. Kolter, A Simple and Effective
+// Pruning Approach for Large Language Models, arXiv 2306.11695) removes in each row the weights with the smallest |w|·‖x_j‖ and
+// changes no other.
+//
+// A level such as sparsegpt-2:4 leaves 2 of every 4 consecutive weights of a row, whichever the method.
 //
 // The caller checks the meaning of what it prunes: Build takes any finite matrix.
 package prune

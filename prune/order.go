@@ -56,3 +56,19 @@ func nth(count []int, n int) (digit uint32, rank int) {
 	}
 	return digit, n
 }
+
+// keepPattern sets keep to true for the n largest of every m keys, of which there is a multiple, and to false for the others. Of equal keys the
+// first count as smaller.
+func keepPattern(keep []bool, keys []uint32, n, m int) {
+	for ; len(keys) > 0; keys, keep = keys[m:], keep[m:] {
+		for i := range m {
+			smaller := 0 // keys that count as smaller
+			for j, k := range keys[:m] {
+				if k < keys[i] || k == keys[i] && j < i {
+					smaller++
+				}
+			}
+			keep[i] = smaller >= m-n
+		}
+	}
+}

@@ -18,9 +18,13 @@ func (s Spec) sparseGPT(w []float32, rows, cols int, f *obs.Factor) (kernel.Pack
 	p.keys = make([]uint32, panels.Panels()*min(columns, cols)*kernel.PanelWidth)
 	p.mask = make([]bool, len(p.keys))
 	stored, keep := make([]float32, len(w)), make([]bool, len(w))
+	var strategy obs.Strategy = &p
+	if s.of > 0 {
+		strategy = &patterned{sparseGPT: &p, keepOf: s.keep, of: s.of}
+	}
 	sweep := func() {
 		panels.Pack(0, w, rows)
-		f.Sweep(panels, columns, &p)
+		f.Sweep(panels, columns, strategy)
 		kernel.RowMajor(stored, panels.Data, rows, cols)
 	}
 	sweep()
@@ -95,5 +99,35 @@ func (p *sparseGPT) Round(q, x []float32, row, col int) {
 			mask = 1<<32 - 1
 		}
 		q[i] = math.Float32frombits(math.Float32bits(q[i]) & mask)
+	}
+}
+
+// patterned is the obs.Strategy of SparseGPT with a pattern: groups are decided when the sweep comes to them, by weights that have absorbed all
+// errors before.
+type patterned struct {
+	*sparseGPT
+	keepOf, of int
+}
+
+// Begin has nothing to decide.
+func (p *patterned) Begin(_ *kernel.Panels, _, _ int) {}
+
+// Part is the number of columns of a group.
+func (p *patterned) Part() int { return p.of }
+
+// BeginPart chooses the weights of a group that are kept.
+func (p *patterned) BeginPart(w *kernel.Panels, row, n, first, last int) {
+	const width = kernel.PanelWidth
+	at := row/width*width*w.Cols + first*width
+	var keys [32]uint32
+	var keep [32]bool
+	for r := row % width; r < row%width+n; r++ {
+		for j := range last - first {
+			keys[j] = math.Float32bits(w.Data[at+j*width+r]*p.inverse[first+j]) &^ (1 << 31)
+		}
+		keepPattern(keep[:last-first], keys[:last-first], p.keepOf, p.of)
+		for j, k := range keep[:last-first] {
+			p.keep[at+j*width+r] = k
+		}
 	}
 }

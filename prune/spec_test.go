@@ -21,6 +21,10 @@ func TestParse(t *testing.T) {
 		{"sparsegpt-1", "sparsegpt-1.00", 1},
 		{"magnitude-1.000000", "magnitude-1.00", 1},
 		{"magnitude-0.000001", "magnitude-0.000001", 0.000001},
+		{"wanda-0.5", "wanda-0.50", 0.5},
+		{"sparsegpt-2:4", "sparsegpt-2:4", 0.5},
+		{"wanda-1:4", "wanda-1:4", 0.75},
+		{"magnitude-4:8", "magnitude-4:8", 0.5},
 	} {
 		s, err := Parse(c.level)
 		if err != nil {
@@ -35,7 +39,7 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, level := range []string{
-		"", "magnitude", "magnitude-", "-0.5", "wanda-0.5", "sparsegpt-0.5-sym", "sparsegpt-0.5 ", "sparsegpt--0.5", "sparsegpt-+0.5",
+		"", "magnitude", "magnitude-", "-0.5", "random-0.5", "sparsegpt-2:4:8", "sparsegpt-4:4", "sparsegpt-0:4", "sparsegpt-2:5", "sparsegpt-02:4", "sparsegpt-2:", "wanda-2:64", "sparsegpt-0.5-sym", "sparsegpt-0.5 ", "sparsegpt--0.5", "sparsegpt-+0.5",
 		"sparsegpt-.5", "sparsegpt-0.", "sparsegpt-00.5", "sparsegpt-1.000001", "sparsegpt-2", "sparsegpt-0.1234567", "sparsegpt-5e-1",
 		"sparsegpt-0,5", "sparsegpt-0x1", "sparsegpt-NaN", "SparseGPT-0.5", "sparsegpt-0.5.5", "sparsegpt-0.-5", "sparsegpt-1_0",
 	} {

@@ -71,8 +71,9 @@ type Job struct {
 	Budget            int64    `json:"budget" yaml:"budget"`                                                 // tokens of candidates run forward in the search
 	Seed              uint64   `json:"seed" yaml:"seed"`                                                     // of every random choice
 	Numerics          string   `json:"numerics" yaml:"numerics"`                                             // exact or fast
-	SparsityMethod    string   `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt or magnitude
+	SparsityMethod    string   `json:"sparsity-method,omitempty" yaml:"sparsity-method,omitempty"`           // sparsegpt, wanda or magnitude
 	SparsityStep      float64  `json:"sparsity-step,omitempty" yaml:"sparsity-step,omitempty"`               // between two levels: below 1 a share of each module's weights, from 1 on a number of weights that is the same in every module (EvoPress's Δ)
+	SparsityPattern   string   `json:"sparsity-pattern,omitempty" yaml:"sparsity-pattern,omitempty"`         // 2:4 and the like: a module has it or is dense, in place of steps
 	QuantMethod       string   `json:"quant-method,omitempty" yaml:"quant-method,omitempty"`                 // gptq or rtn, and imatrix if deployable
 	Group             int      `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
 	Bits              []int    `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
@@ -96,7 +97,9 @@ func (j *Job) SetDefaults() {
 	switch j.Space {
 	case SpaceSparsity:
 		set(&j.SparsityMethod, "sparsegpt")
-		set(&j.SparsityStep, 0.125)
+		if j.SparsityPattern == "" {
+			set(&j.SparsityStep, 0.125)
+		}
 	case SpaceQuant:
 		set(&j.QuantMethod, QuantGPTQ)
 		if j.Deployable != "" {
@@ -194,8 +197,14 @@ func (j Job) Validate() error {
 	}
 	switch j.Space {
 	case SpaceSparsity:
-		if err := oneOf("--sparsity-method", j.SparsityMethod, "sparsegpt", "magnitude"); err != nil {
+		if err := oneOf("--sparsity-method", j.SparsityMethod, "sparsegpt", "wanda", "magnitude"); err != nil {
 			return err
+		}
+		if j.SparsityPattern != "" {
+			if j.SparsityStep != 0 {
+				return errors.New("--sparsity-pattern, --sparsity-step: a module has the pattern or is dense, there are no steps")
+			}
+			break
 		}
 		if s := j.SparsityStep; !(s >= 1.0/64 && s <= 0.25 || s >= 1 && s == math.Trunc(s) && s < 1<<40) {
 			return fmt.Errorf("--sparsity-step: %v, want a share of a module's weights from 1/64 to 0.25, or a whole number of weights", s)
