@@ -15,6 +15,7 @@ const (
 	WorkflowCompress  = "Compress"
 	WorkflowBuildBank = "BuildBank"
 	WorkflowSearch    = "Search"
+	WorkflowFinetune  = "Finetune"
 
 	ActivityPrepare     = "Prepare"
 	ActivityBuildLevels = "BuildLevels"
@@ -28,7 +29,8 @@ const (
 	ActivityFinishFinetune  = "FinishFinetune"
 )
 
-// Queries and updates of [Compress]; [Search] answers the same queries, with its own state.
+// Queries and updates of [Compress]; [Search] answers the same queries, with its own state. [Finetune] has no front and no budget to extend, and stopped
+// it finishes with what is trained.
 const (
 	QueryStatus = "status" // → Status
 	QueryFront  = "front"  // → []FrontRow
@@ -41,7 +43,7 @@ const (
 
 // Signals between a run and its search.
 const (
-	signalControl  = "control"  // Control, to the search
+	signalControl  = "control"  // Control, to the search or the training
 	signalProgress = "progress" // State, to the run
 )
 

@@ -45,15 +45,19 @@ func bankPage(in BankInput, sum BankResult, done int) string {
 		done, len(in.Ranges), sum.Levels, sum.Units, megabytes(sum.Bytes), sum.Reused)
 }
 
-// phaseLine shows the phases with the present one in bold.
+// phaseLine shows the phases of a run with the present one in bold.
 func phaseLine(s Status) string {
-	phases := []string{PhasePrepare, PhaseBank, PhaseSearch, PhaseFinalists, PhaseReport, PhaseDone}
-	for i, p := range phases {
+	return phases(s, PhasePrepare, PhaseBank, PhaseSearch, PhaseFinalists, PhaseReport, PhaseDone)
+}
+
+// phases shows phases with the present one in bold.
+func phases(s Status, names ...string) string {
+	for i, p := range names {
 		if p == s.Phase {
-			phases[i] = "**" + p + "**"
+			names[i] = "**" + p + "**"
 		}
 	}
-	line := strings.Join(phases, " → ")
+	line := strings.Join(names, " → ")
 	switch {
 	case s.Paused:
 		line += " · **paused**"

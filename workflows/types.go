@@ -240,17 +240,19 @@ type Progress struct {
 	Note  string `json:"note,omitempty"`
 }
 
-// Phases of a run, in order.
+// Phases of a run, in order; those of a training are prepare, train, finish and done.
 const (
 	PhasePrepare   = "prepare"
 	PhaseBank      = "bank"
 	PhaseSearch    = "search"
 	PhaseFinalists = "finalists"
 	PhaseReport    = "report"
+	PhaseTrain     = "train"
+	PhaseFinish    = "finish"
 	PhaseDone      = "done"
 )
 
-// Status answers query [QueryStatus] of a run. While a search goes on State is as new as the search's
+// Status answers query [QueryStatus] of a run or a training. While a search goes on State is as new as the search's
 // last word to the pipeline; [AskStatus] asks the search itself.
 type Status struct {
 	Folder     string         `json:"folder"`
@@ -269,7 +271,8 @@ type Status struct {
 	BatchDone  int            `json:"batch_done,omitempty"` // of the step in progress, or of the finalists
 	Batches    int            `json:"batches,omitempty"`
 	Report     *ReportResult  `json:"report,omitempty"`
-	Pending    []Pending      `json:"pending,omitempty"` // activities at work or waiting, filled in by AskStatus
+	Training   *Training      `json:"training,omitempty"` // of a training
+	Pending    []Pending      `json:"pending,omitempty"`  // activities at work or waiting, filled in by AskStatus
 }
 
 // Pending is an activity that is not done yet.
