@@ -26,6 +26,7 @@ type subject struct {
 	run     *run // nil: none
 	front   Front
 	point   Compressed
+	delta   *appliedDelta // nil: none
 
 	close func()
 }
@@ -64,6 +65,9 @@ func (w *Workbench) subject(ctx context.Context, in ExportInput) (*subject, erro
 	}
 	if err == nil && config != "" {
 		x.levels, err = readConfig(config, s.model.Config(), x.bank)
+	}
+	if err == nil {
+		x.delta, err = readDelta(in.Delta, s)
 	}
 	if err == nil {
 		err = x.readText(in)
@@ -165,6 +169,16 @@ func (f Front) Find(id string) (Compressed, error) {
 	return Compressed{}, fmt.Errorf("evalworker: %d points of the front have ids that begin with %q", len(all), id)
 }
 
+// candidate makes the levels, with the delta in them.
+func (x *subject) candidate() (engine.Candidate, error) {
+	candidates, err := x.slot.candidates([]map[string]string{x.levels}, x.bank)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err := x.delta.apply(x.slot, candidates[0])
+	return c, err
+}
+
 // outline is the candidate with the sizes of its levels and without their weights, and the levels by unit.
 func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 	shapes := map[string]matrix{}
@@ -188,6 +202,14 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		}
 		cand[unit], levels[unit] = out, l
 	}
+	for _, unit := range x.delta.units() {
+		m, ok := shapes[unit]
+		if l := levels[unit]; !ok || l.drop() || l.pruned() { // as the level is, or to be refused when it is merged
+			continue
+		}
+		cand[unit] = engine.Level{Name: levels[unit].Name + deltaSuffix, Weights: export.Merged{Weights: export.Planned{RowsOf: m.rows, ColsOf: m.cols, Size: denseBytes * int64(m.rows) * int64(m.cols)}}}
+		delete(levels, unit)
+	}
 	return cand, levels, nil
 }
 
@@ -197,6 +219,9 @@ func (x *subject) card(in ExportInput, made exported, check NLLCheck) export.Car
 		Title: filepath.Base(in.Out), Format: made.format, Bytes: made.bytes, Base: x.slot.key.ref, Digest: x.slot.checkpoint.digest, Command: in.Command,
 		Text: x.text.name, TextDigest: x.text.digest, SeqLen: x.seqLen, Units: made.units, Notes: made.notes,
 		Check: fmt.Sprintf("NLL %v where the evaluated candidate has %v, nats a token over %d tokens (%s numerics)", check.Exported, check.Evaluated, check.Tokens, check.Numerics),
+	}
+	if x.delta != nil {
+		c.Notes = append(c.Notes, fmt.Sprintf("Fine-tuned by %s, %d steps: the delta %s (SHA-256 %s) is merged.", x.delta.delta.Options.Method, x.delta.delta.Steps, filepath.Base(x.delta.name), x.delta.digest))
 	}
 	for _, unit := range SubBlocks(x.slot.model.Config()) {
 		if x.levels[unit] == LevelDrop {

@@ -192,7 +192,7 @@ func (p *planner) level(t *tensor, l engine.Level, rows order) error {
 		t.content = stored{rows: n, order: rows, row: func(r int) []byte { return data[r*stride : (r+1)*stride] }}
 		return nil
 	}
-	if !p.o.Simulated {
+	if _, merged := l.Weights.(Merged); !merged && !p.o.Simulated {
 		return p.refuse(t, l)
 	}
 	p.plain(t, l.Weights, rows)

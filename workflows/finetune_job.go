@@ -71,7 +71,7 @@ func (j *FinetuneJob) SetDefaults() {
 	if j.Objective == ObjectiveKL {
 		set(&j.Temperature, 1)
 	}
-	if j.Params == 0 && j.Rank == 0 && j.Method != "full" {
+	if j.Params == 0 && j.Method != "full" && !(j.Method == "lora" && j.Rank != 0) {
 		set(&j.Density, 0.02)
 	}
 	set(&j.Steps, 70)
@@ -171,9 +171,10 @@ type FinishFinetuneInput struct {
 
 // FinishFinetuneResult is the result of [ActivityFinishFinetune], and the content of result.json.
 type FinishFinetuneResult struct {
-	Delta      string   `json:"delta"`       // path of delta.safetensors
-	DeltaBytes int64    `json:"delta_bytes"` // of its values, indices and factors
-	Bytes      int64    `json:"bytes"`       // of the model as it is stored after: what can be merged takes none, the rest is beside it
+	Delta      string   `json:"delta"`          // path of delta.safetensors
+	PEFT       string   `json:"peft,omitempty"` // folder of the adapter for Hugging Face PEFT; empty where that has no layout for the delta
+	DeltaBytes int64    `json:"delta_bytes"`    // of its values, indices and factors
+	Bytes      int64    `json:"bytes"`          // of the model as it is stored after: what can be merged takes none, the rest is beside it
 	Trainable  int64    `json:"trainable"`
 	Steps      int      `json:"steps"`
 	Tokens     int64    `json:"tokens"` // learnt from in all
