@@ -178,7 +178,7 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	if err != nil {
 		return out, err
 	}
-	out.Bytes += beside
+	out.Bytes, out.Beside = out.Bytes+beside, beside
 	if out.After, err = t.measure(ctx, c, noted(report, "held-out, after")); err != nil {
 		return out, err
 	}
@@ -187,6 +187,11 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 		return out, fmt.Errorf("evalworker: %s: %w", resultFile, err)
 	}
 	return out, durable.Write(filepath.Join(in.Folder, resultFile), append(data, '\n'))
+}
+
+// ReadFinetuneResult reads what came of a training.
+func ReadFinetuneResult(folder string) (out workflows.FinishFinetuneResult, err error) {
+	return out, readJSON(filepath.Join(folder, resultFile), &out)
 }
 
 // peft writes the delta as an adapter of Hugging Face PEFT, where PEFT has a layout for it, and returns the folder. Its base is the model as it is

@@ -34,6 +34,13 @@ func (t *training) handle(ctx workflow.Context) error {
 			return err
 		}
 	}
+	err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateExtend, func(workflow.Context, ExtendInput) (Control, error) { return t.st.Control, nil },
+		workflow.UpdateHandlerOptions{Validator: func(ExtendInput) error {
+			return errors.New("cannot extend a training, whose learning rate falls to its last step: train what came of it anew")
+		}})
+	if err != nil {
+		return err
+	}
 	t.signals = workflow.GetSignalChannel(ctx, signalControl)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		for {

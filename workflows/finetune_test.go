@@ -146,6 +146,7 @@ func TestFinetuneStops(t *testing.T) {
 	e.at(time.Second, func() { e.rejected("nothing is trained yet", UpdateStop) })
 	e.at(150*time.Second, func() {
 		e.update(UpdatePause)
+		e.rejected("cannot extend a training", UpdateExtend, ExtendInput{Tokens: 5})
 		e.update(UpdateStop)
 		e.rejected("is stopping", UpdateStop)
 	})

@@ -62,6 +62,10 @@ func (p *progress) show(st workflows.Status) {
 	if st.Paused {
 		note = "paused"
 	}
+	if st.Training != nil {
+		p.showTraining(st, note)
+		return
+	}
 	switch st.Phase {
 	case workflows.PhasePrepare:
 		done, total, unit := pendingProgress(st.Pending)
@@ -98,9 +102,45 @@ func (p *progress) show(st workflows.Status) {
 	}
 }
 
+// showTraining reports the status of a training.
+func (p *progress) showTraining(st workflows.Status, note string) {
+	done, total, unit := pendingProgress(st.Pending)
+	t := st.Training
+	switch st.Phase {
+	case workflows.PhasePrepare:
+		p.report("prepare", unit, done, total, note)
+	case workflows.PhaseTrain:
+		p.finish("prepare", trainingPrepared(t))
+		if t.Prepared == nil {
+			return
+		}
+		if unit != "steps" || total == 0 || st.Paused {
+			done = int64(t.Step)
+		}
+		p.report("train", "steps", done, int64(t.Steps), note)
+	case workflows.PhaseFinish:
+		p.finish("train", "")
+		p.report("held-out", unit, done, total, note)
+	case workflows.PhaseDone:
+		p.finish("held-out", "")
+	}
+}
+
+// trainingPrepared says what was prepared.
+func trainingPrepared(t *workflows.Training) string {
+	if t.Prepared == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s; %s trainable weights, %d examples, KL %.4f", t.Prepared.Model, count(t.Prepared.Trainable), t.Prepared.Examples, t.Prepared.Before.KL)
+	if t.Prepared.Note != "" {
+		text += "; " + t.Prepared.Note
+	}
+	return text
+}
+
 // finishAll ends every task.
 func (p *progress) finishAll() {
-	for _, label := range []string{"prepare", "bank", "search", "held-out"} {
+	for _, label := range []string{"prepare", "bank", "search", "train", "held-out"} {
 		p.finish(label, "")
 	}
 }

@@ -134,14 +134,7 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 		return err
 	}
 	path := filepath.Join(p.folder, "front.json")
-	ui := ""
-	switch {
-	case b == nil:
-	case b.embedded(): // this server is about to end; the next one is found at the usual port
-		ui = runURL(fmt.Sprintf("http://127.0.0.1:%d", defaultUIPort), b.namespace, p.id)
-	default:
-		ui = b.runURL(p.id)
-	}
+	ui := b.lastingURL(p.id)
 	if s.json {
 		return s.printJSON(runReport{Run: p.id, Folder: p.folder, Front: path, Tokens: front.Tokens, Seconds: took.Seconds(), UI: ui})
 	}
@@ -152,6 +145,24 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 		fmt.Fprintf(s.Stdout, ", %s", short(took))
 	}
 	fmt.Fprintf(s.Stdout, "\nfolder  %s\n", p.folder)
+	s.printURL(b, ui)
+	s.printNext(p, front)
+	return nil
+}
+
+// lastingURL is the page of a run in the UI when this command has ended, empty if there is none. b may be nil.
+func (b *backend) lastingURL(id string) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.embedded(): // this server is about to end; the next one is found at the usual port
+		return runURL(fmt.Sprintf("http://127.0.0.1:%d", defaultUIPort), b.namespace, id)
+	}
+	return b.runURL(id)
+}
+
+// printURL prints the page of a run in the UI, if it has one.
+func (s *session) printURL(b *backend, ui string) {
 	switch {
 	case ui == "":
 	case b.embedded():
@@ -159,8 +170,6 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 	default:
 		fmt.Fprintf(s.Stdout, "ui      %s\n", ui)
 	}
-	s.printNext(p, front)
-	return nil
 }
 
 // printNext suggests commands.

@@ -58,19 +58,8 @@ func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file strin
 	}
 	over := pflag.NewFlagSet("job", pflag.ContinueOnError)
 	jobFlags(over, &job)
-	var err error
-	flags.Visit(func(f *pflag.Flag) {
-		if over.Lookup(f.Name) == nil || err != nil {
-			return
-		}
-		value := f.Value.String()
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			value = strings.Join(list.GetSlice(), ",")
-		}
-		err = over.Set(f.Name, value)
-	})
-	if err != nil {
-		return job, usageError{err}
+	if err := overlay(over, flags); err != nil {
+		return job, err
 	}
 	if job.Numerics == "" && kernel.HasBF16() {
 		job.Numerics = workflows.NumericsFast
@@ -82,22 +71,51 @@ func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file strin
 	if err := job.Validate(); err != nil {
 		return job, usageError{err}
 	}
-	paths := []struct {
-		flag string
-		path *string
-		file bool // must be an existing file
-	}{{"--model", &job.Model, true}, {"--text", &job.Text, true}, {"--held-out-text", &job.HeldOutText, true}, {"--bank", &job.Bank, false}}
+	err := absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--text", &job.Text, true}, pathFlag{"--held-out-text", &job.HeldOutText, true}, pathFlag{"--bank", &job.Bank, false})
+	if err != nil {
+		return job, err
+	}
+	job.Model, _, err = s.fetchModel(ctx, job.Model) // last: it may take long
+	return job, err
+}
+
+// overlay sets the flags of over that were given in flags.
+func overlay(over, flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		if over.Lookup(f.Name) == nil || err != nil {
+			return
+		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		err = over.Set(f.Name, value)
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// pathFlag is a path that a flag gives.
+type pathFlag struct {
+	flag   string
+	path   *string
+	exists bool // it must be there
+}
+
+// absolutePaths makes paths absolute, but for models that are named otherwise.
+func absolutePaths(paths ...pathFlag) (err error) {
 	for _, p := range paths {
 		if *p.path == "" || (p.flag == "--model" && (*p.path == workflows.Builtin || hub.IsRef(*p.path))) {
 			continue
 		}
 		if *p.path, err = filepath.Abs(*p.path); err != nil {
-			return job, usagef("%s: %w", p.flag, err)
+			return usagef("%s: %w", p.flag, err)
 		}
-		if _, err := os.Stat(*p.path); p.file && err != nil {
-			return job, usagef("%s: %w", p.flag, err)
+		if _, err := os.Stat(*p.path); p.exists && err != nil {
+			return usagef("%s: %w", p.flag, err)
 		}
 	}
-	job.Model, _, err = s.fetchModel(ctx, job.Model) // last: it may take long
-	return job, err
+	return nil
 }
