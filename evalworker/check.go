@@ -2,6 +2,7 @@ package evalworker
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/hub"
@@ -22,6 +23,11 @@ func Check(ctx context.Context, job workflows.Job, h *hub.Client) error {
 		return mark(ErrJob, err)
 	}
 	defer ck.Close()
+	if job.Heal != "" {
+		if err := ValidateFinetune(job.Healing("", "")); err != nil {
+			return mark(ErrJob, fmt.Errorf("evalworker: --heal: %w", err))
+		}
+	}
 	split, _, _, err := splitJob(ck, job)
 	if err != nil {
 		return err

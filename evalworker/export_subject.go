@@ -26,6 +26,7 @@ type subject struct {
 	run     *run // nil: none
 	front   Front
 	point   Compressed
+	healed  string        // path of the delta of a healed point, empty for others
 	delta   *appliedDelta // nil: none
 
 	close func()
@@ -67,7 +68,7 @@ func (w *Workbench) subject(ctx context.Context, in ExportInput) (*subject, erro
 		x.levels, err = readConfig(config, s.model.Config(), x.bank)
 	}
 	if err == nil {
-		x.delta, err = readDelta(in.Delta, s)
+		x.delta, err = readDelta(cmp.Or(in.Delta, x.healed), s)
 	}
 	if err == nil {
 		err = x.readText(in)
@@ -88,8 +89,18 @@ func (x *subject) find(in ExportInput) error {
 	if x.front, err = ReadFront(in.Folder); err != nil {
 		return err
 	}
-	x.point, err = x.front.Find(in.Point)
-	return mark(ErrJob, err)
+	id, healed := strings.CutSuffix(in.Point, healedSuffix)
+	if x.point, err = x.front.Find(id); err != nil || !healed {
+		return mark(ErrJob, err)
+	}
+	at := slices.IndexFunc(x.front.Healed, func(h Healed) bool { return h.Parent == x.point.ID })
+	if at < 0 {
+		return jobErrorf("point %s of the front was not healed", x.point.ID)
+	}
+	h := x.front.Healed[at]
+	x.point.ID, x.point.Bytes, x.point.Bits, x.point.HeldOut = h.ID, h.Bytes, h.Bits, h.HeldOut
+	x.healed = filepath.Join(in.Folder, filepath.FromSlash(h.Delta))
+	return nil
 }
 
 // openBankOf opens a bank that was built of the model in a slot.

@@ -59,8 +59,8 @@ func StartFinetune(ctx context.Context, c client.Client, in FinetuneInput) (clie
 	return run, nil
 }
 
-// AskStatus asks a run or a training how it stands, and the workflow that works for it at present: its search, or the
-// builder of its bank. It also fills in Status.Pending. It works on runs that ended too, as long as a
+// AskStatus asks a run or a training how it stands, and the workflow that works for it at present: its search, the
+// builder of its bank or the training that heals a point. It also fills in Status.Pending. It works on runs that ended too, as long as a
 // workflow worker is there to answer.
 func AskStatus(ctx context.Context, c client.Client, id string) (Status, error) {
 	s, err := query(ctx, c, id)
@@ -79,6 +79,13 @@ func AskStatus(ctx context.Context, c client.Client, id string) (Status, error) 
 		if q, err := query(ctx, c, SearchID(id)); err == nil {
 			s.Search, s.BatchDone, s.Batches = q.Search, q.BatchDone, q.Batches
 			at = SearchID(id)
+		}
+	case PhaseHeal:
+		if h := s.Healing; h != nil && h.Flow != "" {
+			if q, err := query(ctx, c, h.Flow); err == nil && q.Phase != PhaseDone {
+				h.Training = q.Training
+				at = h.Flow
+			}
 		}
 	}
 	s.Pending, err = pending(ctx, c, at)

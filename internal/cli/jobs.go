@@ -257,6 +257,13 @@ func (s *session) jobShow(ctx context.Context, b *backend, id string) error {
 	if q := st.Search; q != nil {
 		fmt.Fprintf(s.Stdout, "search  generation %d %s, %s of %s tokens, best %.4f\n", q.Generation, q.Stage, count(q.Tokens), count(st.Budget), q.Best)
 	}
+	if h := st.Healing; h != nil {
+		fmt.Fprintf(s.Stdout, "heal    %d of %d points", h.Done, h.Total)
+		if t := h.Training; t != nil {
+			fmt.Fprintf(s.Stdout, ", %s at step %d of %d", h.Point, t.Step, t.Steps)
+		}
+		fmt.Fprintln(s.Stdout)
+	}
 	for _, a := range st.Pending {
 		line := fmt.Sprintf("task    %s, attempt %d", a.Activity, a.Attempt)
 		if a.Progress.Total > 0 {

@@ -56,6 +56,8 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		workflows.ActivityPrepareFinetune: a.PrepareFinetune,
 		workflows.ActivityTrain:           a.Train,
 		workflows.ActivityFinishFinetune:  a.FinishFinetune,
+		workflows.ActivityHeal:            a.Heal,
+		workflows.ActivityScoreHealed:     a.ScoreHealed,
 	} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
