@@ -47,6 +47,8 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 	for name, f := range map[string]any{
 		workflows.ActivityPrepare: a.Prepare, workflows.ActivityBuildLevels: a.BuildLevels, workflows.ActivityAdvance: a.Advance,
 		workflows.ActivityEvaluate: a.Evaluate, workflows.ActivityFinalists: a.Finalists, workflows.ActivityReport: a.Report,
+		workflows.ActivityPrepareFinetune: a.PrepareFinetune, workflows.ActivityTrain: a.Train, workflows.ActivityFinishFinetune: a.FinishFinetune,
+		workflows.ActivityHeal: a.Heal, workflows.ActivityScoreHealed: a.ScoreHealed,
 	} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
@@ -80,6 +82,31 @@ func (a *Activities) Finalists(ctx context.Context, in workflows.FinalistsInput)
 // Report is [Workbench.Report].
 func (a *Activities) Report(ctx context.Context, in workflows.ReportInput) (workflows.ReportResult, error) {
 	return alive(ctx, a, in, a.bench.Report)
+}
+
+// PrepareFinetune is [Workbench.PrepareFinetune].
+func (a *Activities) PrepareFinetune(ctx context.Context, in workflows.PrepareFinetuneInput) (workflows.PrepareFinetuneResult, error) {
+	return alive(ctx, a, in, a.bench.PrepareFinetune)
+}
+
+// Train is [Workbench.Train].
+func (a *Activities) Train(ctx context.Context, in workflows.TrainInput) (workflows.TrainResult, error) {
+	return alive(ctx, a, in, a.bench.Train)
+}
+
+// FinishFinetune is [Workbench.FinishFinetune].
+func (a *Activities) FinishFinetune(ctx context.Context, in workflows.FinishFinetuneInput) (workflows.FinishFinetuneResult, error) {
+	return alive(ctx, a, in, a.bench.FinishFinetune)
+}
+
+// Heal is [Workbench.Heal].
+func (a *Activities) Heal(ctx context.Context, in workflows.HealInput) (workflows.HealResult, error) {
+	return alive(ctx, a, in, a.bench.Heal)
+}
+
+// ScoreHealed is [Workbench.ScoreHealed].
+func (a *Activities) ScoreHealed(ctx context.Context, in workflows.ScoreHealedInput) (workflows.ScoreHealedResult, error) {
+	return alive(ctx, a, in, a.bench.ScoreHealed)
 }
 
 // alive does a piece of work with a heartbeat that goes on whatever the work is at.

@@ -31,6 +31,7 @@ type ExportInput struct {
 	Model  string // as for a job
 	Config string // file of levels; empty: the dense model
 	Bank   string // folder of a bank, for levels that need calibration
+	Delta  string // file of a fine-tuning's delta on top of these levels; empty: that of a healed point, or none
 
 	Format      string // gguf, hf, recipe or evopress
 	Out         string // file or folder to be made
@@ -101,16 +102,19 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	}
 	defer x.close()
 	if lists(in.Format) {
+		if x.delta != nil {
+			return out, jobErrorf("--format %s lists levels, and has no place for the delta %s", in.Format, x.delta.name)
+		}
 		return in.list(x)
 	}
 	if err := in.check(x); err != nil {
 		return out, err
 	}
-	score, err := w.scoreAll(ctx, x.slot, x.windows, x.levels, x.bank, false, noted(report, "evaluate"))
+	candidate, err := x.candidate()
 	if err != nil {
 		return out, err
 	}
-	candidates, err := x.slot.candidates([]map[string]string{x.levels}, x.bank)
+	score, err := w.scoreAll(ctx, x.slot, x.windows, candidate, false, noted(report, "evaluate"))
 	if err != nil {
 		return out, err
 	}
@@ -120,7 +124,7 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	}
 	defer os.RemoveAll(tmp)
 	path := filepath.Join(tmp, filepath.Base(in.Out))
-	made, err := write(ctx, in, path, x, candidates[0], report)
+	made, err := write(ctx, in, path, x, candidate, report)
 	if err != nil {
 		return out, err
 	}
@@ -176,6 +180,9 @@ func (in ExportInput) huggingFace() export.HFOptions {
 
 // check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made.
 func (in ExportInput) check(x *subject) error {
+	if err := in.sidecar(x); err != nil {
+		return err
+	}
 	if in.Format == FormatHuggingFace {
 		planned, _, err := x.outline()
 		if err != nil {
@@ -192,6 +199,20 @@ func (in ExportInput) check(x *subject) error {
 		return err
 	}
 	return in.room(size)
+}
+
+// sidecar refuses a delta that would have to lie beside a level.
+func (in ExportInput) sidecar(x *subject) error {
+	if in.Simulated {
+		return nil
+	}
+	for _, unit := range x.delta.units() {
+		level, ok := x.levels[unit]
+		if l, err := ParseLevel(level); ok && err == nil && !l.pruned() {
+			return jobErrorf("%s is at level %s, and no runtime loads the delta beside it: --simulated writes it merged, in 16 bits", unit, level)
+		}
+	}
+	return nil
 }
 
 // room reports a disk that has no room for so many bytes.
@@ -254,7 +275,7 @@ func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want 
 	if err := sameTokens(x.slot.checkpoint.Checkpoint, s.checkpoint.Checkpoint); err != nil {
 		return check, err
 	}
-	score, err := w.scoreAll(ctx, s, x.windows, nil, nil, false, report)
+	score, err := w.scoreAll(ctx, s, x.windows, nil, false, report)
 	if err != nil {
 		return check, fmt.Errorf("evalworker: what was written cannot be evaluated: %w", err)
 	}

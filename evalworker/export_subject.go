@@ -26,6 +26,8 @@ type subject struct {
 	run     *run // nil: none
 	front   Front
 	point   Compressed
+	healed  string        // path of the delta of a healed point, empty for others
+	delta   *appliedDelta // nil: none
 
 	close func()
 }
@@ -66,6 +68,9 @@ func (w *Workbench) subject(ctx context.Context, in ExportInput) (*subject, erro
 		x.levels, err = readConfig(config, s.model.Config(), x.bank)
 	}
 	if err == nil {
+		x.delta, err = readDelta(cmp.Or(in.Delta, x.healed), s)
+	}
+	if err == nil {
 		err = x.readText(in)
 	}
 	if err != nil {
@@ -84,8 +89,18 @@ func (x *subject) find(in ExportInput) error {
 	if x.front, err = ReadFront(in.Folder); err != nil {
 		return err
 	}
-	x.point, err = x.front.Find(in.Point)
-	return mark(ErrJob, err)
+	id, healed := strings.CutSuffix(in.Point, healedSuffix)
+	if x.point, err = x.front.Find(id); err != nil || !healed {
+		return mark(ErrJob, err)
+	}
+	at := slices.IndexFunc(x.front.Healed, func(h Healed) bool { return h.Parent == x.point.ID })
+	if at < 0 {
+		return jobErrorf("point %s of the front was not healed", x.point.ID)
+	}
+	h := x.front.Healed[at]
+	x.point.ID, x.point.Bytes, x.point.Bits, x.point.HeldOut = h.ID, h.Bytes, h.Bits, h.HeldOut
+	x.healed = filepath.Join(in.Folder, filepath.FromSlash(h.Delta))
+	return nil
 }
 
 // openBankOf opens a bank that was built of the model in a slot.
@@ -165,6 +180,16 @@ func (f Front) Find(id string) (Compressed, error) {
 	return Compressed{}, fmt.Errorf("evalworker: %d points of the front have ids that begin with %q", len(all), id)
 }
 
+// candidate makes the levels, with the delta in them.
+func (x *subject) candidate() (engine.Candidate, error) {
+	candidates, err := x.slot.candidates([]map[string]string{x.levels}, x.bank)
+	if err != nil {
+		return nil, err
+	}
+	c, _, err := x.delta.apply(x.slot, candidates[0])
+	return c, err
+}
+
 // outline is the candidate with the sizes of its levels and without their weights, and the levels by unit.
 func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 	shapes := map[string]matrix{}
@@ -196,6 +221,14 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 		}
 		cand[unit], levels[unit] = out, l
 	}
+	for _, unit := range x.delta.units() {
+		m, ok := shapes[unit]
+		if l := levels[unit]; !ok || l.drop() || l.pruned() { // as the level is, or to be refused when it is merged
+			continue
+		}
+		cand[unit] = engine.Level{Name: levels[unit].Name + deltaSuffix, Weights: export.Merged{Weights: export.Planned{RowsOf: m.rows, ColsOf: m.cols, Size: denseBytes * int64(m.rows) * int64(m.cols)}}}
+		delete(levels, unit)
+	}
 	return cand, levels, nil
 }
 
@@ -224,6 +257,9 @@ func (x *subject) card(in ExportInput, made exported, check NLLCheck) export.Car
 		Title: filepath.Base(in.Out), Format: made.format, Bytes: made.bytes, Base: x.slot.key.ref, Digest: x.slot.checkpoint.digest, Command: in.Command,
 		Text: x.text.name, TextDigest: x.text.digest, SeqLen: x.seqLen, Units: made.units, Notes: made.notes,
 		Check: fmt.Sprintf("NLL %v where the evaluated candidate has %v, nats a token over %d tokens (%s numerics)", check.Exported, check.Evaluated, check.Tokens, check.Numerics),
+	}
+	if x.delta != nil {
+		c.Notes = append(c.Notes, fmt.Sprintf("Fine-tuned by %s, %d steps: the delta %s (SHA-256 %s) is merged.", x.delta.delta.Options.Method, x.delta.delta.Steps, filepath.Base(x.delta.name), x.delta.digest))
 	}
 	for _, unit := range SubBlocks(x.slot.model.Config()) {
 		if x.levels[unit] == LevelDrop {

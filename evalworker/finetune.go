@@ -13,7 +13,7 @@ import (
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/durable"
-	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/sparseft"
 	"github.com/paretopress/paretopress/workflows"
 )
@@ -159,6 +159,9 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	if err != nil {
 		return out, err
 	}
+	if step, _ := trainer.Cursor(); step == 0 {
+		return out, jobErrorf("%s: no step was made yet, there is nothing to write", in.Folder)
+	}
 	trainer.Threads = w.models.threads
 	delta := trainer.Delta()
 	out = workflows.FinishFinetuneResult{
@@ -168,11 +171,14 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	if err := durable.WriteFrom(out.Delta, func(w io.Writer) error { return delta.Write(w) }); err != nil {
 		return out, fmt.Errorf("evalworker: %w", err)
 	}
+	if out.PEFT, err = t.peft(delta); err != nil {
+		return out, err
+	}
 	c, beside, err := t.deployed(trainer, delta)
 	if err != nil {
 		return out, err
 	}
-	out.Bytes += beside
+	out.Bytes, out.Beside = out.Bytes+beside, beside
 	if out.After, err = t.measure(ctx, c, noted(report, "held-out, after")); err != nil {
 		return out, err
 	}
@@ -183,40 +189,45 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	return out, durable.Write(filepath.Join(in.Folder, resultFile), append(data, '\n'))
 }
 
+// ReadFinetuneResult reads what came of a training.
+func ReadFinetuneResult(folder string) (out workflows.FinishFinetuneResult, err error) {
+	return out, readJSON(filepath.Join(folder, resultFile), &out)
+}
+
+// peft writes the delta as an adapter of Hugging Face PEFT, where PEFT has a layout for it, and returns the folder. Its base is the model as it is
+// compressed, which Python must be given by itself.
+func (t *training) peft(delta *sparseft.Delta) (string, error) {
+	base := t.job.Model
+	if r, err := hub.Parse(base); err == nil {
+		base = r.Owner + "/" + r.Name
+	}
+	adapter, err := delta.PEFT(base)
+	if err != nil {
+		return "", nil // there is no layout for deltas of this method
+	}
+	dir := filepath.Join(t.folder, peftDir)
+	if err := durable.WriteFrom(filepath.Join(dir, "adapter_model.safetensors"), adapter.WriteWeights); err != nil {
+		return "", fmt.Errorf("evalworker: %w", err)
+	}
+	if err := durable.Write(filepath.Join(dir, "adapter_config.json"), adapter.Config); err != nil {
+		return "", fmt.Errorf("evalworker: %w", err)
+	}
+	return dir, nil
+}
+
 // deployed is the trained model as it is stored, and the bytes that it takes beyond those of the model before.
 func (t *training) deployed(trainer *sparseft.Trainer, delta *sparseft.Delta) (engine.Candidate, int64, error) {
 	weights, c := t.working(trainer)
 	beside := int64(0)
 	for i, g := range t.targets {
-		d := &sparseft.Delta{Options: delta.Options, Tensors: delta.Tensors[i : i+1]}
-		name := "trained " + t.folder
-		_, leveled := t.base[g.Name]
-		switch {
-		case t.masks[i] != nil && within(weights[i].data, g.Mask):
-			keep := make([]bool, len(weights[i].data))
-			t.masks[i].Kept(func(at int) { keep[at] = true })
-			merged, err := kernel.PackBitmask(g.Rows, g.Cols, weights[i].data, keep, t.masks[i].BF16())
-			if err != nil {
-				return nil, 0, fmt.Errorf("evalworker: %s: %w", g.Name, err)
-			}
-			c[g.Name] = engine.Level{Name: name, Weights: merged}
-		case !leveled:
-			kernel.RoundF16s(weights[i].data, weights[i].data)
-			c[g.Name] = engine.Level{Name: name, Weights: weights[i]}
-		default:
-			beside += d.Bytes()
-			c[g.Name] = engine.Level{Name: name, Weights: weights[i]}
+		one := &sparseft.Delta{Tensors: delta.Tensors[i : i+1]}
+		base, leveled := t.base[g.Name]
+		merged, more, err := deploy(g.Name, base, leveled, weights[i], one.Bytes())
+		if err != nil {
+			return nil, 0, err
 		}
+		c[g.Name] = engine.Level{Name: "trained " + t.folder, Weights: merged}
+		beside += more
 	}
 	return c, beside, nil
-}
-
-// within tells whether all weights outside a mask are zero.
-func within(w []float32, mask *sparseft.Mask) bool {
-	for i, x := range w {
-		if x != 0 && !mask.Has(i) {
-			return false
-		}
-	}
-	return true
 }

@@ -181,6 +181,43 @@ func TestFinetuneCancelled(t *testing.T) {
 	}
 }
 
+// TestFinetuneWithoutAStep: there is nothing to write.
+func TestFinetuneWithoutAStep(t *testing.T) {
+	folder := newTraining(t, nil)
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.FinishFinetune(t.Context(), workflows.FinishFinetuneInput{Folder: folder}, quietly); !errors.Is(err, ErrJob) || !strings.Contains(err.Error(), "no step was made") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestFinetuneForPEFT writes adapters where PEFT has a layout for them.
+func TestFinetuneForPEFT(t *testing.T) {
+	for method, kind := range map[string]string{"spiel-ma": "SFT", "lora": "LORA", "full": "", "dsee": ""} {
+		folder := newTraining(t, func(j *workflows.FinetuneJob) {
+			if j.Method = method; method == "full" {
+				j.Density = 0
+			}
+		})
+		out := finetune(t, folder, 1)
+		if kind == "" {
+			if out.PEFT != "" {
+				t.Errorf("%s: there is %s", method, out.PEFT)
+			}
+			continue
+		}
+		if config := readFile(t, filepath.Join(out.PEFT, "adapter_config.json")); !strings.Contains(string(config), `"peft_type": "`+kind+`"`) {
+			t.Errorf("%s: %s", method, config)
+		}
+		if len(readFile(t, filepath.Join(out.PEFT, "adapter_model.safetensors"))) < 100 {
+			t.Errorf("%s: no weights", method)
+		}
+	}
+}
+
 func TestFinetuneRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*workflows.FinetuneJob)
@@ -197,7 +234,13 @@ func TestFinetuneRefused(t *testing.T) {
 		"temperature": {func(j *workflows.FinetuneJob) { j.Temperature = -1 }, "--temperature"},
 	} {
 		w := NewWorkbench(Options{})
-		_, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: newTraining(t, test.change)}, quietly)
+		folder := newTraining(t, test.change)
+		_, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly)
+		if job, invalid := ReadFinetuneJob(folder); invalid == nil {
+			if found := CheckFinetune(t.Context(), job, nil); found == nil || err == nil || found.Error() != err.Error() {
+				t.Errorf("%s: checked before, the error is %v, then %v", name, found, err)
+			}
+		}
 		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want one with %q", name, err, test.want)
 		}

@@ -36,6 +36,7 @@ type Front struct {
 	Dense       *Measured  `json:"dense"`             // the dense model on held-out text; null if not measured
 	Points      []Point    `json:"points"`            // the front
 	Baselines   []Baseline `json:"baselines"`         // what the points are compared with
+	Healed      []Healed   `json:"healed,omitempty"`  // points after fine-tuning, in the order of Points
 	Partial     bool       `json:"partial,omitempty"` // the run had not ended when this was written
 }
 
@@ -70,6 +71,24 @@ type Point struct {
 	Answer  bool      `json:"answer,omitempty"` // the search's answer to its target, or to one of its own
 	Search  *Measured `json:"search"`           // on the windows of the search that it was last scored on; null for an answer that the front has no score of
 	Uniform *Gain     `json:"uniform"`          // against the uniform candidate of its size; null if not measured
+}
+
+// Healed is a point after fine-tuning: its levels with a delta. Pruned and dense weights have the delta merged in, others have it beside them, which
+// counts.
+type Healed struct {
+	ID          string    `json:"id"`              // that of the point, and "-healed"
+	Parent      string    `json:"parent"`          // the point
+	Config      string    `json:"config"`          // that of the point
+	Delta       string    `json:"delta"`           // file below the run folder
+	DeltaDigest string    `json:"delta_sha256"`    // of that file
+	Method      string    `json:"method"`          // of the training
+	Steps       int       `json:"steps"`           // of the training
+	Tokens      int64     `json:"tokens"`          // that it learnt from
+	Bytes       int64     `json:"bytes"`           // stored, embeddings and all
+	Beside      int64     `json:"beside"`          // of these, the part of the delta that is not merged
+	Bits        float64   `json:"bits_per_weight"` // stored bits of the units and of Beside over the units' weights
+	HeldOut     *Measured `json:"held_out"`
+	Gain        *Gain     `json:"gain"` // of the point minus this
 }
 
 // Gain is the paired difference, on the same held-out windows, of a baseline minus a point: positive

@@ -89,6 +89,12 @@ func (l Level) Fits(rows, cols int) error {
 func (l Level) dense() bool { return l.Name == LevelDense }
 func (l Level) drop() bool  { return l.Name == LevelDrop }
 
+// pruned reports whether the level stores some weights in 16 bits and no others.
+func (l Level) pruned() bool {
+	_, ok := l.spec.(prune.Spec)
+	return ok
+}
+
 // Bytes is what the level of a matrix takes in store, scales and masks included.
 func (l Level) Bytes(rows, cols int) int64 {
 	switch {

@@ -77,7 +77,39 @@ func (l *local) run(ctx context.Context, budget int64) (workflows.ReportResult, 
 	if err := l.evaluate(ctx, fin.Ask, fin.Batches); err != nil {
 		return workflows.ReportResult{}, err
 	}
+	if job.Heal != "" {
+		if err := l.heal(ctx, at); err != nil {
+			return workflows.ReportResult{}, err
+		}
+	}
 	return l.bench.Report(ctx, workflows.ReportInput{Folder: l.folder, Step: at}, l.reporter(workflows.ActivityReport))
+}
+
+// heal fine-tunes the points that the job wants healed.
+func (l *local) heal(ctx context.Context, step int) error {
+	if _, err := l.bench.Report(ctx, workflows.ReportInput{Folder: l.folder, Step: step, Healing: true}, l.reporter(workflows.ActivityReport)); err != nil {
+		return err
+	}
+	plan, err := l.bench.Heal(ctx, workflows.HealInput{Folder: l.folder}, l.reporter(workflows.ActivityHeal))
+	if err != nil {
+		return err
+	}
+	for _, point := range plan.Points {
+		p, err := l.bench.PrepareFinetune(ctx, workflows.PrepareFinetuneInput{Folder: point.Folder}, l.reporter(workflows.ActivityPrepareFinetune))
+		if err != nil {
+			return err
+		}
+		if _, err := l.bench.Train(ctx, workflows.TrainInput{Folder: point.Folder, To: p.Stops[len(p.Stops)-1]}, l.reporter(workflows.ActivityTrain)); err != nil {
+			return err
+		}
+		if _, err := l.bench.FinishFinetune(ctx, workflows.FinishFinetuneInput{Folder: point.Folder}, l.reporter(workflows.ActivityFinishFinetune)); err != nil {
+			return err
+		}
+		if _, err := l.bench.ScoreHealed(ctx, workflows.ScoreHealedInput{Folder: l.folder, ID: point.ID}, l.reporter(workflows.ActivityScoreHealed)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // evaluate scores an ask's batches, as many at a time as there are slots.

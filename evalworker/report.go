@@ -24,7 +24,7 @@ func (w *Workbench) Report(ctx context.Context, in workflows.ReportInput, report
 	if err != nil {
 		return workflows.ReportResult{}, err
 	}
-	rep := &reporter{run: r, partial: in.Partial, archive: search.NewArchive(), last: map[string]Score{}, final: map[string]*finalScore{}}
+	rep := &reporter{run: r, partial: in.Partial, unfinished: in.Partial || in.Healing, archive: search.NewArchive(), last: map[string]Score{}, final: map[string]*finalScore{}}
 	if err := rep.readLog(in.Step); err != nil {
 		return workflows.ReportResult{}, err
 	}
@@ -32,6 +32,9 @@ func (w *Workbench) Report(ctx context.Context, in workflows.ReportInput, report
 		return workflows.ReportResult{}, err
 	}
 	front := rep.front()
+	if front.Healed, err = rep.healed(front.Points); err != nil {
+		return workflows.ReportResult{}, err
+	}
 	if err := rep.writeConfigs(front); err != nil {
 		return workflows.ReportResult{}, err
 	}
@@ -51,8 +54,9 @@ func (w *Workbench) Report(ctx context.Context, in workflows.ReportInput, report
 
 // reporter gathers what a report is made of.
 type reporter struct {
-	run     *run
-	partial bool
+	run        *run
+	partial    bool // what is not there is left out
+	unfinished bool // the run goes on, or has not ended as it should
 
 	lines     bytes.Buffer // evaluations.jsonl
 	archive   *search.Archive
@@ -198,7 +202,7 @@ func (p *reporter) front() Front {
 		SeqLen: r.prepared.SeqLen, Windows: TextSplit{r.prepared.Calibration, r.prepared.Search, r.prepared.HeldOut},
 		Units: len(r.space.Units), UnitWeights: r.space.Params(), FixedBytes: r.space.FixedBytes, DenseBytes: r.prepared.DenseBytes,
 		Steps: p.steps, Candidates: p.archive.Len(), Failed: p.failed, Tokens: p.progress.Tokens,
-		Points: p.points(), Baselines: p.baselines(), Partial: p.partial,
+		Points: p.points(), Baselines: p.baselines(), Partial: p.unfinished,
 	}
 	if d := p.final[LevelDense]; d != nil {
 		f.Dense = measured(d.score)
@@ -374,6 +378,9 @@ func summary(f Front, path string) workflows.ReportResult {
 			if at >= 0 && f.Baselines[at].HeldOut != nil {
 				row.Uniform = heldOut(g.Bytes, f.Baselines[at].HeldOut)
 			}
+		}
+		if at := slices.IndexFunc(f.Healed, func(h Healed) bool { return h.Parent == p.ID }); at >= 0 {
+			row.Healed = heldOut(f.Healed[at].Bytes, f.Healed[at].HeldOut)
 		}
 		out.Front = append(out.Front, row)
 	}

@@ -21,6 +21,7 @@ type SingleInput struct {
 	Text       string // file; empty: the text that goes with the builtin model
 	Config     string // file of levels, see [ParseConfig]; empty: the dense model
 	Bank       string // folder of a bank, for levels that need calibration
+	Delta      string // file of a fine-tuning's delta on top of these levels; empty: none
 	SeqLen     int    // tokens a window
 	MaxWindows int    // of the text to use, 0 for all
 	Numerics   string // exact or fast; empty: exact
@@ -32,7 +33,7 @@ type SingleResult struct {
 	Tokens  int64   // scored positions
 	NLL     Mean    // nats a token
 	KL      *Mean   // of the dense model to it, nats a token; nil for the dense model itself
-	Bytes   int64   // stored bytes of the whole model
+	Bytes   int64   // stored bytes of the whole model, with what of the delta is beside it
 	Bits    float64 // stored bits of the linear modules over their weights
 	Seconds float64 // of its evaluation, without loading and without the dense model's
 }
@@ -73,26 +74,36 @@ func (w *Workbench) Single(ctx context.Context, in SingleInput, report Reporter)
 	if out.Bytes, out.Bits, err = storedBytes(s.model.Config(), levels); err != nil {
 		return out, err
 	}
-	score, err := w.scoreAll(ctx, s, windows, levels, b, in.Config != "", report)
+	candidates, err := s.candidates([]map[string]string{levels}, b)
+	if err != nil {
+		return out, err
+	}
+	delta, err := readDelta(in.Delta, s)
+	if err != nil {
+		return out, err
+	}
+	candidate, beside, err := delta.apply(s, candidates[0])
+	if err != nil {
+		return out, err
+	}
+	out.Bytes += beside
+	kl := in.Config != "" || delta != nil
+	score, err := w.scoreAll(ctx, s, windows, candidate, kl, report)
 	if err != nil {
 		return out, err
 	}
 	out.Windows, out.Tokens, out.NLL, out.Seconds = windows.Len(), score.total(), score.nll(), score.Seconds
-	if in.Config != "" {
-		kl := score.kl()
-		out.KL = &kl
+	if kl {
+		mean := score.kl()
+		out.KL = &mean
 	}
 	return out, nil
 }
 
-// scoreAll scores the model of a slot with some levels on windows, as many at a time as the dense model's
+// scoreAll scores a candidate on windows, as many at a time as the dense model's
 // predictions have room for; without KL these are not needed.
-func (w *Workbench) scoreAll(ctx context.Context, s *slot, windows Windows, levels map[string]string, b *bank.Bank, kl bool, report Reporter) (Score, error) {
+func (w *Workbench) scoreAll(ctx context.Context, s *slot, windows Windows, c engine.Candidate, kl bool, report Reporter) (Score, error) {
 	var score Score
-	candidates, err := s.candidates([]map[string]string{levels}, b)
-	if err != nil {
-		return score, err
-	}
 	n := windows.Len()
 	if kl {
 		n = w.teachers.room(s, len(windows.Tokens[0]))
@@ -102,6 +113,7 @@ func (w *Workbench) scoreAll(ctx context.Context, s *slot, windows Windows, leve
 		var teacher *engine.Teacher
 		if kl {
 			progress.Note = "dense model"
+			var err error
 			if teacher, err = s.model.Teach(ctx, chunk, func(int) { report(progress) }); err != nil {
 				return score, err
 			}
@@ -109,7 +121,7 @@ func (w *Workbench) scoreAll(ctx context.Context, s *slot, windows Windows, leve
 		progress.Note = ""
 		first := progress.Done
 		began := time.Now()
-		outcomes, err := s.model.Score(ctx, chunk, teacher, candidates, func(done int) {
+		outcomes, err := s.model.Score(ctx, chunk, teacher, []engine.Candidate{c}, func(done int) {
 			progress.Done = first + int64(done)
 			report(progress)
 		})

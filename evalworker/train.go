@@ -55,7 +55,8 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 	for i, g := range t.targets {
 		at[g.Name] = i
 	}
-	saved := time.Now()
+	began, start := time.Now(), kept.Tokens
+	saved := began
 	begun, _ := trainer.Cursor()
 	progress := workflows.Progress{Done: int64(begun), Total: int64(t.options.Steps), Unit: "steps", Note: "training"}
 	for !trainer.Done() {
@@ -66,6 +67,12 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		step, micro := trainer.Cursor()
 		if step >= to {
 			break
+		}
+		if time.Since(saved) > saveEvery { // a step of many microbatches may take longer
+			if err := t.save(trainer, *kept); err != nil {
+				return err
+			}
+			saved = time.Now()
 		}
 		e := t.train.pick(order(t.job.Seed, len(t.train.tokens), t.job.Batch, step*t.options.Accumulation+micro))
 		teacher, err := t.teach(ctx, e)
@@ -96,14 +103,8 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		}
 		kept.Losses = append(kept.Losses, trainer.Loss())
 		progress.Done = int64(step + 1)
-		progress.Note = fmt.Sprintf("loss %.4f", trainer.Loss())
-		if time.Since(saved) > saveEvery || step+1 == to || trainer.Done() {
-			if err := t.save(trainer, *kept); err != nil {
-				return err
-			}
-			saved = time.Now()
-		}
+		progress.Note = fmt.Sprintf("loss %.4f, %.0f tokens/s", trainer.Loss(), float64(kept.Tokens-start)/time.Since(began).Seconds())
 	}
 	report(progress)
-	return nil
+	return t.save(trainer, *kept)
 }

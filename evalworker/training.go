@@ -30,6 +30,7 @@ const (
 	checkpointFile = "checkpoint"
 	deltaFile      = "delta.safetensors"
 	resultFile     = "result.json"
+	peftDir        = "peft"
 )
 
 // preparedTraining is what a training is pinned to.
@@ -104,6 +105,11 @@ func (w *Workbench) training(ctx context.Context, folder string) (*training, err
 	if err != nil {
 		return nil, err
 	}
+	return w.openTraining(ctx, folder, job)
+}
+
+// openTraining opens what a job names. The caller closes it.
+func (w *Workbench) openTraining(ctx context.Context, folder string, job workflows.FinetuneJob) (*training, error) {
 	s, err := w.models.acquire(ctx, modelKey{ref: job.Model, digest: job.ModelDigest, numerics: numericsOf(job.Numerics)})
 	if err != nil {
 		return nil, err
@@ -199,7 +205,7 @@ func (t *training) target(m engine.Module) error {
 	if err != nil {
 		return err
 	}
-	if level, ok := t.base[m.Name[:strings.LastIndexByte(m.Name, '.')]]; ok && level.Weights == nil {
+	if level, ok := t.base[subBlock(m.Name)]; ok && level.Weights == nil {
 		return nil
 	}
 	if level, ok := t.base[m.Name]; ok {
@@ -219,6 +225,9 @@ func (t *training) target(m engine.Module) error {
 	return nil
 }
 
+// subBlock is the sub-block that a module is in.
+func subBlock(module string) string { return module[:strings.LastIndexByte(module, '.')] }
+
 // decodedBase is a level's weights as the trainer reads them.
 type decodedBase struct{ engine.Weights }
 
@@ -235,8 +244,8 @@ func trainerOptions(j workflows.FinetuneJob, digest string, parameters int64) (s
 	if o.Density != 0 {
 		o.ModelParameters = parameters
 	}
-	if j.Density != 0 || j.Params != 0 {
-		o.Rank = j.Rank // of LoRA: as the budget allows
+	if o.Method == sparseft.LoRA && (j.Density != 0 || j.Params != 0) {
+		o.Rank = 0 // unless it is given: as the budget allows
 	}
 	o.Rank, o.Alpha, o.LearningRate = cmp.Or(j.Rank, o.Rank), cmp.Or(j.Alpha, o.Alpha), cmp.Or(j.LearningRate, o.LearningRate)
 	o.Scheduler, o.Support, o.LowRank = cmp.Or(sparseft.Policy(j.Scheduler), o.Scheduler), cmp.Or(sparseft.Support(j.Support), o.Support), cmp.Or(sparseft.LowRankMode(j.LowRank), o.LowRank)

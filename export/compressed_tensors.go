@@ -88,6 +88,9 @@ func (e *hfExport) assignSchemes() error {
 					continue
 				}
 				s, ok := schemeOf(m.levels, e.options.Activations)
+				if _, merged := m.levels.(Merged); merged {
+					continue
+				}
 				if !ok {
 					other[levelName(m.level)] = true
 					continue

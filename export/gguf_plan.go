@@ -201,7 +201,7 @@ func (p *planner) level(t *tensor, l engine.Level, rows order) error {
 		p.slice(t, s, rows)
 		return nil
 	}
-	if !p.o.Simulated {
+	if _, merged := l.Weights.(Merged); !merged && !p.o.Simulated {
 		return p.refuse(t, l)
 	}
 	p.plain(t, l.Weights, rows)

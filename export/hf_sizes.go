@@ -46,6 +46,9 @@ func (p Planned) Bytes() int64 { return p.Size }
 // DecodeRows panics: there is nothing yet.
 func (p Planned) DecodeRows(_, _ int, _ []float32) { panic("export: weights that are only planned") }
 
+// Merged are weights that are meant to be written in 16 bits: those of a dense module that was fine-tuned.
+type Merged struct{ engine.Weights }
+
 // HFPlan returns how many bytes of weights, their headers included, [HuggingFace] would write of a candidate, some of whose weights may be [Planned], or the
 // error that it would refuse it with.
 func HFPlan(ck *engine.Checkpoint, cand engine.Candidate, o HFOptions) (int64, error) {

@@ -38,8 +38,29 @@ func Start(ctx context.Context, c client.Client, in RunInput) (client.WorkflowRu
 	return run, nil
 }
 
-// AskStatus asks a run how it stands, and the workflow that works for it at present: its search, or the
-// builder of its bank. It also fills in Status.Pending. It works on runs that ended too, as long as a
+// StartFinetune starts the training, or attaches to it if a workflow of its id is running. One that ended may be started again: it goes on from
+// its folder.
+func StartFinetune(ctx context.Context, c client.Client, in FinetuneInput) (client.WorkflowRun, error) {
+	o := client.StartWorkflowOptions{
+		ID:                       in.ID,
+		TaskQueue:                WorkflowQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		StaticSummary:            fmt.Sprintf("%s %s", in.Model, in.Method),
+		Memo:                     map[string]any{"folder": in.Folder, "model": in.Model, "method": in.Method, "objective": in.Objective, "steps": in.Steps},
+	}
+	if in.Attributes {
+		o.TypedSearchAttributes = temporal.NewSearchAttributes(AttributeModel.ValueSet(in.Model), AttributePhase.ValueSet(PhasePrepare))
+	}
+	run, err := c.ExecuteWorkflow(ctx, o, WorkflowFinetune, in)
+	if err != nil {
+		return nil, fmt.Errorf("workflows: start training %s: %w", in.ID, err)
+	}
+	return run, nil
+}
+
+// AskStatus asks a run or a training how it stands, and the workflow that works for it at present: its search, the
+// builder of its bank or the training that heals a point. It also fills in Status.Pending. It works on runs that ended too, as long as a
 // workflow worker is there to answer.
 func AskStatus(ctx context.Context, c client.Client, id string) (Status, error) {
 	s, err := query(ctx, c, id)
@@ -58,6 +79,13 @@ func AskStatus(ctx context.Context, c client.Client, id string) (Status, error) 
 		if q, err := query(ctx, c, SearchID(id)); err == nil {
 			s.Search, s.BatchDone, s.Batches = q.Search, q.BatchDone, q.Batches
 			at = SearchID(id)
+		}
+	case PhaseHeal:
+		if h := s.Healing; h != nil && h.Flow != "" {
+			if q, err := query(ctx, c, h.Flow); err == nil && q.Phase != PhaseDone {
+				h.Training = q.Training
+				at = h.Flow
+			}
 		}
 	}
 	s.Pending, err = pending(ctx, c, at)

@@ -8,7 +8,7 @@ import (
 )
 
 // Compress is the whole of a run: prepare the folder, build the bank, search, score the finalists on
-// held-out text, report. It resumes from what the folder holds. When it is cancelled or fails it still
+// held-out text, heal points of the front where the job says so, report. It resumes from what the folder holds. When it is cancelled or fails it still
 // derives the front from what has been scored.
 func Compress(ctx workflow.Context, in RunInput) (RunResult, error) {
 	p := &pipeline{in: in, control: Control{Budget: in.Budget}}
@@ -37,8 +37,8 @@ type pipeline struct {
 	status  Status
 	control Control
 	batches batches
-	search  workflow.ChildWorkflowFuture // nil unless a search runs
-	sent    int                          // Control.Seq that the search knows
+	child   workflow.ChildWorkflowFuture // the search or the training at work; nil: none
+	sent    int                          // Control.Seq that it knows
 }
 
 // run goes through the phases.
@@ -62,6 +62,11 @@ func (p *pipeline) run(ctx workflow.Context) (RunResult, error) {
 	}
 	if err := p.finalists(ctx, st.Step); err != nil {
 		return RunResult{}, err
+	}
+	if p.in.Heal != "" && !p.control.Stop {
+		if err := p.heal(ctx, st.Step); err != nil {
+			return RunResult{}, err
+		}
 	}
 	if err := p.enter(ctx, PhaseReport); err != nil {
 		return RunResult{}, err
@@ -128,8 +133,8 @@ func (p *pipeline) searchAll(ctx workflow.Context) (State, error) {
 		}
 		p.sent = st.Control.Seq
 		var res SearchResult
-		err := child(ctx, o, WorkflowSearch, SearchInput{Run: p.in, State: st}, &res, func(f workflow.ChildWorkflowFuture) { p.search = f })
-		p.search = nil
+		err := child(ctx, o, WorkflowSearch, SearchInput{Run: p.in, State: st}, &res, func(f workflow.ChildWorkflowFuture) { p.child = f })
+		p.child = nil
 		if err != nil {
 			return st, err
 		}

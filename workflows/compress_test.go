@@ -177,7 +177,7 @@ func TestCancelledRunStillReports(t *testing.T) {
 	err := e.failure(input())
 	require.True(t, temporal.IsCanceledError(err), "%v", err)
 	calls := acts.Calls()
-	require.Contains(t, calls[len(calls)-1], "Report {Folder:/runs/r1 Step:-1 Partial:true}")
+	require.Contains(t, calls[len(calls)-1], "Report {Folder:/runs/r1 Step:-1 Healing:false Partial:true}")
 	s := e.status()
 	require.Equal(t, PhaseSearch, s.Phase)
 	require.True(t, s.Report.Partial)

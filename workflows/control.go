@@ -101,7 +101,7 @@ func (p *pipeline) mayExtend(in ExtendInput) error {
 	if in.Tokens > math.MaxInt64-p.control.Budget {
 		return fmt.Errorf("cannot extend by %d tokens: the budget would overflow", in.Tokens)
 	}
-	if p.status.Phase == PhaseFinalists {
+	if p.status.Phase == PhaseFinalists || p.status.Phase == PhaseHeal {
 		return errors.New("cannot extend: the search is over; run again with --resume and a larger --budget")
 	}
 	return p.over("extend")
@@ -124,17 +124,17 @@ func (p *pipeline) listen(ctx workflow.Context) {
 	}
 }
 
-// forward sends every change of the control to the search while one runs. A search that has ended
+// forward sends every change of the control to the search or the training while one runs. One that has ended
 // meanwhile does not get it; the pipeline looks at the control again when it takes its result.
 func (p *pipeline) forward(ctx workflow.Context) {
 	for {
-		if workflow.Await(ctx, func() bool { return p.search != nil && p.control.Seq > p.sent }) != nil {
+		if workflow.Await(ctx, func() bool { return p.child != nil && p.control.Seq > p.sent }) != nil {
 			return // cancelled: the search is, too
 		}
 		c := p.control
 		p.sent = c.Seq
-		if err := p.search.SignalChildWorkflow(ctx, signalControl, c).Get(ctx, nil); err != nil {
-			workflow.GetLogger(ctx).Info("the search has ended before it could be told", "error", err)
+		if err := p.child.SignalChildWorkflow(ctx, signalControl, c).Get(ctx, nil); err != nil {
+			workflow.GetLogger(ctx).Info("the search or training has ended before it could be told", "error", err)
 		}
 	}
 }

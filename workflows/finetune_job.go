@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strings"
 )
 
 // Objectives of a training.
@@ -71,14 +72,22 @@ func (j *FinetuneJob) SetDefaults() {
 	if j.Objective == ObjectiveKL {
 		set(&j.Temperature, 1)
 	}
-	if j.Params == 0 && j.Rank == 0 && j.Method != "full" {
+	if j.Params == 0 && j.Method != "full" && !(j.Method == "lora" && j.Rank != 0) {
 		set(&j.Density, 0.02)
 	}
 	set(&j.Steps, 70)
 	set(&j.Batch, 8)
 	set(&j.Accumulation, 1)
 	set(&j.Numerics, NumericsExact)
-	set(&j.Name, Job{Model: j.Model}.ModelName()+"-"+j.Method)
+	set(&j.Name, strings.TrimSuffix(j.ModelName(), ".gguf")+"-"+j.Method)
+}
+
+// ModelName is what the model is called for short, as that of a [Job].
+func (j FinetuneJob) ModelName() string { return Job{Model: j.Model}.ModelName() }
+
+// Tokens is how many tokens the whole training learns from, at most.
+func (j FinetuneJob) Tokens() int64 {
+	return int64(j.Steps) * int64(j.Batch) * int64(j.Accumulation) * int64(j.SeqLen)
 }
 
 // Validate reports the first thing that is wrong with a job whose defaults are set, but for what only the trainer knows. It looks at no
@@ -171,9 +180,11 @@ type FinishFinetuneInput struct {
 
 // FinishFinetuneResult is the result of [ActivityFinishFinetune], and the content of result.json.
 type FinishFinetuneResult struct {
-	Delta      string   `json:"delta"`       // path of delta.safetensors
-	DeltaBytes int64    `json:"delta_bytes"` // of its values, indices and factors
-	Bytes      int64    `json:"bytes"`       // of the model as it is stored after: what can be merged takes none, the rest is beside it
+	Delta      string   `json:"delta"`          // path of delta.safetensors
+	PEFT       string   `json:"peft,omitempty"` // folder of the adapter for Hugging Face PEFT; empty where that has no layout for the delta
+	DeltaBytes int64    `json:"delta_bytes"`    // of its values, indices and factors
+	Beside     int64    `json:"beside"`         // of Bytes, what cannot be merged
+	Bytes      int64    `json:"bytes"`          // of the model as it is stored after: what can be merged takes none, the rest is beside it
 	Trainable  int64    `json:"trainable"`
 	Steps      int      `json:"steps"`
 	Tokens     int64    `json:"tokens"` // learnt from in all

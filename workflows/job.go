@@ -78,6 +78,10 @@ type Job struct {
 	Group             int      `json:"group,omitempty" yaml:"group,omitempty"`                               // weights that share a scale
 	Bits              []int    `json:"bits,omitempty,flow" yaml:"bits,omitempty,flow"`                       // bit widths that the quant space may use, 2 to 8
 	Types             []string `json:"types,omitempty,flow" yaml:"types,omitempty,flow"`                     // that a deployable quant space may use, the preferred of equal size first: ggml's, or dense, int8, fp8 and layouts as 4b-g64
+	Heal              string   `json:"heal,omitempty" yaml:"heal,omitempty"`                                 // points to fine-tune at the end: best, the search's answers, or front, all that are measured on held-out text; empty: none
+	HealMethod        string   `json:"heal-method,omitempty" yaml:"heal-method,omitempty"`                   // as that of a [FinetuneJob]
+	HealDensity       float64  `json:"heal-density,omitempty" yaml:"heal-density,omitempty"`                 // as that of a [FinetuneJob]
+	HealSteps         int      `json:"heal-steps,omitempty" yaml:"heal-steps,omitempty"`                     // of the optimizer, each of about healStep tokens
 	Workers           int      `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
 	Bank              string   `json:"bank,omitempty" yaml:"bank,omitempty"`                                 // folder that holds banks
 	ModelDigest       string   `json:"model-digest,omitempty" yaml:"model-digest,omitempty"`                 // SHA-256 of the model's content, filled in when prepared
@@ -122,6 +126,13 @@ func (j *Job) SetDefaults() {
 	} else {
 		set(&j.CalibrationTokens, 1<<16)
 		set(&j.Budget, 1<<20)
+	}
+	if j.Heal != "" {
+		set(&j.HealMethod, "spiel-ag")
+		if j.HealMethod != "full" {
+			set(&j.HealDensity, 0.02)
+		}
+		set(&j.HealSteps, healTokens/healStep)
 	}
 	set(&j.Name, strings.TrimSuffix(j.ModelName(), ".gguf")+"-"+j.Space)
 }
@@ -194,6 +205,9 @@ func (j Job) Validate() error {
 		if j.Space != SpaceQuant {
 			return fmt.Errorf("--deployable: %s saves bytes with --space %s alone", j.Deployable, SpaceQuant)
 		}
+	}
+	if err := j.validateHealing(); err != nil {
+		return err
 	}
 	switch j.Space {
 	case SpaceSparsity:

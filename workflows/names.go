@@ -15,6 +15,7 @@ const (
 	WorkflowCompress  = "Compress"
 	WorkflowBuildBank = "BuildBank"
 	WorkflowSearch    = "Search"
+	WorkflowFinetune  = "Finetune"
 
 	ActivityPrepare     = "Prepare"
 	ActivityBuildLevels = "BuildLevels"
@@ -26,9 +27,13 @@ const (
 	ActivityPrepareFinetune = "PrepareFinetune"
 	ActivityTrain           = "Train"
 	ActivityFinishFinetune  = "FinishFinetune"
+
+	ActivityHeal        = "Heal"
+	ActivityScoreHealed = "ScoreHealed"
 )
 
-// Queries and updates of [Compress]; [Search] answers the same queries, with its own state.
+// Queries and updates of [Compress]; [Search] answers the same queries, with its own state. [Finetune] has no front and no budget to extend, and stopped
+// it finishes with what is trained.
 const (
 	QueryStatus = "status" // → Status
 	QueryFront  = "front"  // → []FrontRow
@@ -41,7 +46,7 @@ const (
 
 // Signals between a run and its search.
 const (
-	signalControl  = "control"  // Control, to the search
+	signalControl  = "control"  // Control, to the search or the training
 	signalProgress = "progress" // State, to the run
 )
 
@@ -93,6 +98,9 @@ var (
 
 // SearchID is the id of the search workflow of a run.
 func SearchID(run string) string { return run + "/search" }
+
+// HealID is the id of the training that heals a point of a run.
+func HealID(run, point string) string { return run + "/heal/" + point }
 
 // BankWorkflowID is the id of the workflow that builds a bank, the same for every run that needs it.
 func BankWorkflowID(bank string) string { return "bank/" + bank }

@@ -29,6 +29,16 @@ func runPage(in RunInput, s Status) string {
 	if s.Search != nil {
 		b.WriteString("- search: workflow `" + SearchID(in.ID) + "`, " + counters(s) + "\n")
 	}
+	if h := s.Healing; h != nil {
+		b.WriteString(fmt.Sprintf("- healing: %d of %d points", h.Done, h.Total))
+		if h.Flow != "" {
+			b.WriteString(", workflow `" + h.Flow + "`")
+		}
+		for _, why := range h.Failed {
+			b.WriteString("; not healed: " + why)
+		}
+		b.WriteString("\n")
+	}
 	b.WriteString("- folder: `" + in.Folder + "`\n\n")
 	b.WriteString(frontTable(s.Front()))
 	return b.String()
@@ -45,15 +55,22 @@ func bankPage(in BankInput, sum BankResult, done int) string {
 		done, len(in.Ranges), sum.Levels, sum.Units, megabytes(sum.Bytes), sum.Reused)
 }
 
-// phaseLine shows the phases with the present one in bold.
+// phaseLine shows the phases of a run with the present one in bold.
 func phaseLine(s Status) string {
-	phases := []string{PhasePrepare, PhaseBank, PhaseSearch, PhaseFinalists, PhaseReport, PhaseDone}
-	for i, p := range phases {
+	if s.Healing != nil {
+		return phases(s, PhasePrepare, PhaseBank, PhaseSearch, PhaseFinalists, PhaseHeal, PhaseReport, PhaseDone)
+	}
+	return phases(s, PhasePrepare, PhaseBank, PhaseSearch, PhaseFinalists, PhaseReport, PhaseDone)
+}
+
+// phases shows phases with the present one in bold.
+func phases(s Status, names ...string) string {
+	for i, p := range names {
 		if p == s.Phase {
-			phases[i] = "**" + p + "**"
+			names[i] = "**" + p + "**"
 		}
 	}
-	line := strings.Join(phases, " → ")
+	line := strings.Join(names, " → ")
 	switch {
 	case s.Paused:
 		line += " · **paused**"
@@ -88,24 +105,33 @@ func frontTable(rows []FrontRow) string {
 		return "no front yet\n"
 	}
 	rows = rows[:min(len(rows), FrontRows)]
-	held := false
+	held, healed := false, false
 	for _, r := range rows {
-		held = held || r.HeldOut != nil
+		held, healed = held || r.HeldOut != nil, healed || r.Healed != nil
 	}
 	var b strings.Builder
 	b.WriteString("| size | bits/weight | KL | NLL |")
 	if held {
 		b.WriteString(" held-out NLL | uniform | gain |")
 	}
+	if healed {
+		b.WriteString(" healed NLL | healed size |")
+	}
 	b.WriteString(" id |\n|---:|---:|---:|---:|")
 	if held {
 		b.WriteString("---:|---:|---:|")
+	}
+	if healed {
+		b.WriteString("---:|---:|")
 	}
 	b.WriteString("---|\n")
 	for _, r := range rows {
 		b.WriteString(fmt.Sprintf("| %s | %.3f | %.4f | %.4f |", megabytes(r.Bytes), r.Bits, r.KL, r.NLL))
 		if held {
 			b.WriteString(heldOutCells(r))
+		}
+		if healed {
+			b.WriteString(healedCells(r.Healed))
 		}
 		b.WriteString(fmt.Sprintf(" `%s` |\n", r.ID[:min(len(r.ID), 12)]))
 	}
@@ -123,6 +149,14 @@ func heldOutCells(r FrontRow) string {
 		gain = fmt.Sprintf("%+.4f ± %.4f", r.Gain, r.GainErr)
 	}
 	return fmt.Sprintf(" %s | %s | %s |", own, uniform, gain)
+}
+
+// healedCells are the cells of a point that was healed, empty for others.
+func healedCells(h *HeldOut) string {
+	if h == nil {
+		return "  |  |"
+	}
+	return fmt.Sprintf(" %.4f ± %.4f | %s |", h.NLL, h.NLLErr, megabytes(h.Bytes))
 }
 
 // megabytes writes bytes in MB of 10⁶.

@@ -72,3 +72,29 @@ func TestPayloadsAreSmall(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, len(b), 4096)
 }
+
+func TestTrainingPage(t *testing.T) {
+	in := FinetuneInput{Folder: "/runs/t1", Model: "SmolLM2", Method: "spiel-ag", Objective: ObjectiveKL}
+	s := Status{Phase: PhaseTrain, Training: &Training{
+		Prepared: &PrepareFinetuneResult{Model: "SmolLM2 llama", Bytes: 80e6, Trainable: 2_000_000, Targets: 210, Examples: 60, Note: "2 examples are cut",
+			Before: Measured{NLL: 3.2, NLLError: 0.01, KL: 0.5, KLError: 0.02}},
+		Step: 64, Steps: 128, Loss: 0.25, Trained: 32, Tokens: 131072, Seconds: 160,
+	}}
+	page := `**SmolLM2** · spiel-ag · kl
+
+prepare → **train** → finish → done
+
+- model: SmolLM2 llama, 80.00 MB
+- trains: 2000000 weights of 210 matrices, on 60 examples
+- note: 2 examples are cut
+- step 64 of 128, loss 0.2500, 819 tokens/s, 5m20s left
+- folder: ` + "`/runs/t1`" + `
+
+| held-out | size | KL | NLL |
+|---|---:|---:|---:|
+| before | 80.00 MB | 0.5000 ± 0.0200 | 3.2000 ± 0.0100 |
+`
+	require.Equal(t, page, trainingPage(in, s))
+	s.Training.Finished = &FinishFinetuneResult{Delta: "/runs/t1/delta.safetensors", DeltaBytes: 16e6, Bytes: 96e6, After: Measured{NLL: 3, NLLError: 0.01, KL: 0.3, KLError: 0.02}}
+	require.Equal(t, page+"| after | 96.00 MB | 0.3000 ± 0.0200 | 3.0000 ± 0.0100 |\n\ndelta: `/runs/t1/delta.safetensors`, 16.00 MB\n", trainingPage(in, s))
+}

@@ -31,7 +31,7 @@ func TestReplay(t *testing.T) {
 			require.NoError(t, r.ReplayWorkflowHistoryFromJSONFile(quiet, f))
 		})
 	}
-	for _, kind := range []string{"fresh", "continued", "retried", "poisoned", "failed", "paused", "stopped", "cancelled", "shared"} {
+	for _, kind := range []string{"fresh", "continued", "retried", "poisoned", "failed", "paused", "stopped", "cancelled", "shared", "trained", "healed"} {
 		require.True(t, seen[kind], "no history of a run that was %s", kind)
 	}
 }

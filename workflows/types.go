@@ -14,6 +14,7 @@ type RunInput struct {
 	Method string `json:"method"`           // evopress, random
 	Seed   uint64 `json:"seed"`
 	Budget int64  `json:"budget"` // tokens; the update "extend" adds to it
+	Heal   string `json:"heal,omitempty"`
 	Tuning Tuning `json:"tuning,omitzero"`
 	// Attributes says that the namespace has the search attributes of this package, so that the
 	// workflows may set them: see [RegisterAttributes]. Setting one that is missing would block them.
@@ -166,6 +167,7 @@ type FrontRow struct {
 	Uniform *HeldOut `json:"uniform,omitempty"`  // the uniform baseline of about the same size
 	Gain    float64  `json:"gain,omitempty"`     // held-out NLL of Uniform minus that of this point
 	GainErr float64  `json:"gain_err,omitempty"` // standard error of the paired difference
+	Healed  *HeldOut `json:"healed,omitempty"`   // the point after it was healed
 }
 
 // HeldOut is a measurement on held-out windows, in nats a token.
@@ -218,6 +220,7 @@ type FinalistsResult struct {
 type ReportInput struct {
 	Folder  string `json:"folder"`
 	Step    int    `json:"step"`              // last step whose candidates are all scored
+	Healing bool   `json:"healing,omitempty"` // points of the front are to be healed before the run ends
 	Partial bool   `json:"partial,omitempty"` // the run was cancelled or failed: Step is not known, the activity finds the last complete one, and held-out scores that are not there are left out
 }
 
@@ -240,17 +243,20 @@ type Progress struct {
 	Note  string `json:"note,omitempty"`
 }
 
-// Phases of a run, in order.
+// Phases of a run, in order; those of a training are prepare, train, finish and done.
 const (
 	PhasePrepare   = "prepare"
 	PhaseBank      = "bank"
 	PhaseSearch    = "search"
 	PhaseFinalists = "finalists"
+	PhaseHeal      = "heal" // if the job says so
 	PhaseReport    = "report"
+	PhaseTrain     = "train"
+	PhaseFinish    = "finish"
 	PhaseDone      = "done"
 )
 
-// Status answers query [QueryStatus] of a run. While a search goes on State is as new as the search's
+// Status answers query [QueryStatus] of a run or a training. While a search goes on State is as new as the search's
 // last word to the pipeline; [AskStatus] asks the search itself.
 type Status struct {
 	Folder     string         `json:"folder"`
@@ -269,7 +275,9 @@ type Status struct {
 	BatchDone  int            `json:"batch_done,omitempty"` // of the step in progress, or of the finalists
 	Batches    int            `json:"batches,omitempty"`
 	Report     *ReportResult  `json:"report,omitempty"`
-	Pending    []Pending      `json:"pending,omitempty"` // activities at work or waiting, filled in by AskStatus
+	Healing    *Healing       `json:"healing,omitempty"`
+	Training   *Training      `json:"training,omitempty"` // of a training
+	Pending    []Pending      `json:"pending,omitempty"`  // activities at work or waiting, filled in by AskStatus
 }
 
 // Pending is an activity that is not done yet.

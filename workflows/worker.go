@@ -13,6 +13,7 @@ func Register(r worker.WorkflowRegistry) {
 	r.RegisterWorkflowWithOptions(Compress, workflow.RegisterOptions{Name: WorkflowCompress})
 	r.RegisterWorkflowWithOptions(BuildBank, workflow.RegisterOptions{Name: WorkflowBuildBank})
 	r.RegisterWorkflowWithOptions(Search, workflow.RegisterOptions{Name: WorkflowSearch})
+	r.RegisterWorkflowWithOptions(Finetune, workflow.RegisterOptions{Name: WorkflowFinetune})
 }
 
 // NewWorker returns a worker for the workflows (no activities), not yet started.

@@ -252,6 +252,62 @@ func TestResumeWithoutDatabase(t *testing.T) {
 	checkFront(t, out, want)
 }
 
+// TestKillTraining kills a training with its own server at many moments, and interrupts it once: the delta is that of one that ran in one go.
+func TestKillTraining(t *testing.T) {
+	small := []string{"finetune", "--json", "--seq-len", "64", "--max-windows", "64", "--steps", "40", "--batch", "8", "--density", "0.05", "--numerics", "exact"}
+	train := func(data string, args ...string) *program { return start(t, data, append(small, args...)...) }
+	data := t.TempDir()
+	whole := filepath.Join(data, "whole")
+	if p := train(data, "--out", whole); p.end(t, 3*time.Minute) != nil {
+		t.Fatalf("finetune:\n%s", tail(p.err.String()))
+	}
+	data = t.TempDir()
+	out := filepath.Join(data, "killed")
+	p := train(data, "--out", out)
+	waitFor(t, filepath.Join(out, "prepared.json"))
+	rng := rand.New(rand.NewPCG(chaos, 4))
+	ended := false
+	for i := range kills {
+		select {
+		case err := <-p.done:
+			if ended = err == nil; !ended && p.ProcessState.ExitCode() != 130 {
+				t.Fatalf("%v\n%s", err, tail(p.err.String()))
+			}
+		case <-time.After(time.Duration(500+rng.IntN(2500)) * time.Millisecond):
+			if i%2 == 1 {
+				p.Process.Signal(os.Interrupt)
+				if p.end(t, 30*time.Second); p.ProcessState.ExitCode() != 130 && p.ProcessState.ExitCode() != 0 {
+					t.Errorf("interrupted, exit code %d\n%s", p.ProcessState.ExitCode(), tail(p.err.String()))
+				}
+			} else {
+				p.kill()
+			}
+		}
+		if ended {
+			break
+		}
+		p = start(t, data, "finetune", "--json", "--resume", "--out", out)
+	}
+	if !ended {
+		if err := p.end(t, 3*time.Minute); err != nil {
+			t.Fatalf("%v\n%s", err, tail(p.err.String()))
+		}
+	}
+	for _, name := range []string{"delta.safetensors", "prepared.json"} {
+		got, err := os.ReadFile(filepath.Join(out, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := os.ReadFile(filepath.Join(whole, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s of a killed training differs from that of one that was not", name)
+		}
+	}
+}
+
 // serve starts a server without workers and waits until it answers.
 func serve(t *testing.T, data string, extra ...string) *program {
 	t.Helper()

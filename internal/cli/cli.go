@@ -117,7 +117,7 @@ brings its own Temporal server and UI.`,
 	f.StringVar(&s.profile, "profile", "", "profile of the Temporal configuration file (TEMPORAL_PROFILE)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(s.runCommand(), s.serverCommand(), s.workerCommand(), s.jobsCommand(), s.frontCommand(),
-		s.evalCommand(), s.exportCommand(), s.bankCommand(), s.modelCommand(), s.benchCommand())
+		s.evalCommand(), s.exportCommand(), s.finetuneCommand(), s.bankCommand(), s.modelCommand(), s.benchCommand())
 	return root
 }
 

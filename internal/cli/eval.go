@@ -30,6 +30,7 @@ line for each part that is not dense.`,
 	f.StringVar(&in.Text, "text", "", "text file")
 	f.StringVar(&in.Config, "config", "", "file of levels")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
+	f.StringVar(&in.Delta, "delta", "", "file of a fine-tuning's delta, merged onto these levels")
 	f.IntVar(&in.SeqLen, "seq-len", 512, "tokens a window")
 	f.IntVar(&in.MaxWindows, "max-seqs", 0, "windows to score (0: all)")
 	f.StringVar(&in.Numerics, "numerics", workflows.NumericsExact, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU")

@@ -36,7 +36,7 @@ recipe and evopress list levels and hold no weights: llm-compressor makes them a
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"model", "config", "bank"} {
+			for _, name := range []string{"model", "config", "bank", "delta"} {
 				if len(args) > 0 && cmd.Flags().Changed(name) {
 					return usagef("--%s is of no use beside a run", name)
 				}
@@ -52,6 +52,7 @@ recipe and evopress list levels and hold no weights: llm-compressor makes them a
 	f.StringVar(&in.Model, "model", "", modelUsage)
 	f.StringVar(&in.Config, "config", "", "file of levels (default: the model as it is)")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
+	f.StringVar(&in.Delta, "delta", "", "file of a fine-tuning's delta, merged onto these levels; beside quantized ones only --simulated, in 16 bits")
 	f.StringVar(&in.Format, "format", "", "gguf; hf: a Hugging Face folder; recipe: for llm-compressor; evopress: EvoPress's file of levels or drops (default: what the run is deployable to, gguf)")
 	f.StringVar(&in.Out, "out", "", "file or folder to write")
 	f.BoolVar(&in.Force, "force", false, "replace what --out is already")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
@@ -38,6 +39,9 @@ func (s *session) follow(ctx context.Context, b *backend, id string) error {
 				return ctx.Err()
 			}
 			if err == nil {
+				if status, err := workflows.AskStatus(ctx, b.client, id); err == nil {
+					p.show(status)
+				}
 				p.finishAll()
 			}
 			return runError(err)
@@ -61,6 +65,10 @@ func (p *progress) show(st workflows.Status) {
 	note := activityNote(st.Pending)
 	if st.Paused {
 		note = "paused"
+	}
+	if st.Training != nil {
+		p.showTraining(st, note)
+		return
 	}
 	switch st.Phase {
 	case workflows.PhasePrepare:
@@ -93,14 +101,81 @@ func (p *progress) show(st workflows.Status) {
 			done, total, unit = int64(st.BatchDone), int64(st.Batches), "batches"
 		}
 		p.report("held-out", unit, done, total, note)
+	case workflows.PhaseHeal:
+		p.finish("held-out", "")
+		p.showHealing(st, note)
 	case workflows.PhaseReport, workflows.PhaseDone:
+		p.finish("held-out", "")
+		p.finish("heal", notHealed(st.Healing))
+	}
+}
+
+// showHealing reports how far the points are healed, in steps of all trainings together.
+func (p *progress) showHealing(st workflows.Status, note string) {
+	h := st.Healing
+	if h == nil || h.Total == 0 {
+		return
+	}
+	done, total, unit := pendingProgress(st.Pending)
+	if unit != "steps" || total == 0 || st.Paused {
+		done = 0
+		if h.Training != nil {
+			done = int64(h.Training.Step)
+		}
+	}
+	if h.Point != "" && note != "" {
+		note = h.Point + ": " + note
+	}
+	p.report("heal", "steps", int64((h.Done+len(h.Failed))*h.Steps)+done, int64(h.Total*h.Steps), note)
+}
+
+// notHealed says which points could not be healed, and why.
+func notHealed(h *workflows.Healing) string {
+	if h == nil || len(h.Failed) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d points not healed: %s", len(h.Failed), h.Total, strings.Join(h.Failed, "; "))
+}
+
+// showTraining reports the status of a training.
+func (p *progress) showTraining(st workflows.Status, note string) {
+	done, total, unit := pendingProgress(st.Pending)
+	t := st.Training
+	switch st.Phase {
+	case workflows.PhasePrepare:
+		p.report("prepare", unit, done, total, note)
+	case workflows.PhaseTrain:
+		p.finish("prepare", trainingPrepared(t))
+		if t.Prepared == nil {
+			return
+		}
+		if unit != "steps" || total == 0 || st.Paused {
+			done = int64(t.Step)
+		}
+		p.report("train", "steps", done, int64(t.Steps), note)
+	case workflows.PhaseFinish:
+		p.finish("train", "")
+		p.report("held-out", unit, done, total, note)
+	case workflows.PhaseDone:
 		p.finish("held-out", "")
 	}
 }
 
+// trainingPrepared says what was prepared.
+func trainingPrepared(t *workflows.Training) string {
+	if t.Prepared == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s; %s trainable weights, %d examples, KL %.4f", t.Prepared.Model, count(t.Prepared.Trainable), t.Prepared.Examples, t.Prepared.Before.KL)
+	if t.Prepared.Note != "" {
+		text += "; " + t.Prepared.Note
+	}
+	return text
+}
+
 // finishAll ends every task.
 func (p *progress) finishAll() {
-	for _, label := range []string{"prepare", "bank", "search", "held-out"} {
+	for _, label := range []string{"prepare", "bank", "search", "train", "held-out", "heal"} {
 		p.finish(label, "")
 	}
 }

@@ -44,6 +44,10 @@ func absolute(f *evalworker.Front, folder string) {
 	for i := range f.Points {
 		f.Points[i].Config = filepath.Join(folder, filepath.FromSlash(f.Points[i].Config))
 	}
+	for i := range f.Healed {
+		h := &f.Healed[i]
+		h.Config, h.Delta = filepath.Join(folder, filepath.FromSlash(h.Config)), filepath.Join(folder, filepath.FromSlash(h.Delta))
+	}
 	for i := range f.Baselines {
 		f.Baselines[i].Config = filepath.Join(folder, filepath.FromSlash(f.Baselines[i].Config))
 	}
@@ -96,12 +100,25 @@ func (s *session) printFront(f evalworker.Front) {
 		}
 		cells := append([]string{p.ID + mark, megabytes(p.Bytes), fmt.Sprintf("%.3f", p.Bits)}, held(p.HeldOut)...)
 		rows = append(rows, append(append(cells, uniform...), gain))
+		for _, h := range f.Healed {
+			if h.Parent != p.ID {
+				continue
+			}
+			gain := "-"
+			if h.Gain != nil {
+				gain = fmt.Sprintf("%+.4f ± %.4f", h.Gain.NLL.Value, h.Gain.NLL.Error)
+			}
+			rows = append(rows, append(append([]string{h.ID, megabytes(h.Bytes), fmt.Sprintf("%.3f", h.Bits)}, held(h.HeldOut)...), "-", "-", gain))
+		}
 	}
 	table(s.Stdout, []string{"POINT", ">SIZE", ">BITS/W", ">KL", ">NLL", ">UNIFORM KL", ">UNIFORM NLL", ">GAIN"}, rows)
 	if f.Dense != nil {
 		fmt.Fprintf(s.Stdout, "dense: %s, NLL %.4f ± %.4f\n", megabytes(f.DenseBytes), f.Dense.NLL.Value, f.Dense.NLL.Error)
 	}
 	fmt.Fprintln(s.Stdout, "held-out text, nats a token; UNIFORM: the uniform baseline of the same size; GAIN: its NLL minus the point's, paired; * the search's answer")
+	if len(f.Healed) > 0 {
+		fmt.Fprintln(s.Stdout, "healed: the point above after fine-tuning, with what of the delta is beside it; GAIN: that point's NLL minus this")
+	}
 	if f.Partial {
 		fmt.Fprintln(s.Stdout, "the run had not ended when this was written")
 	}
@@ -134,14 +151,7 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 		return err
 	}
 	path := filepath.Join(p.folder, "front.json")
-	ui := ""
-	switch {
-	case b == nil:
-	case b.embedded(): // this server is about to end; the next one is found at the usual port
-		ui = runURL(fmt.Sprintf("http://127.0.0.1:%d", defaultUIPort), b.namespace, p.id)
-	default:
-		ui = b.runURL(p.id)
-	}
+	ui := b.lastingURL(p.id)
 	if s.json {
 		return s.printJSON(runReport{Run: p.id, Folder: p.folder, Front: path, Tokens: front.Tokens, Seconds: took.Seconds(), UI: ui})
 	}
@@ -152,6 +162,24 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 		fmt.Fprintf(s.Stdout, ", %s", short(took))
 	}
 	fmt.Fprintf(s.Stdout, "\nfolder  %s\n", p.folder)
+	s.printURL(b, ui)
+	s.printNext(p, front)
+	return nil
+}
+
+// lastingURL is the page of a run in the UI when this command has ended, empty if there is none. b may be nil.
+func (b *backend) lastingURL(id string) string {
+	switch {
+	case b == nil:
+		return ""
+	case b.embedded(): // this server is about to end; the next one is found at the usual port
+		return runURL(fmt.Sprintf("http://127.0.0.1:%d", defaultUIPort), b.namespace, id)
+	}
+	return b.runURL(id)
+}
+
+// printURL prints the page of a run in the UI, if it has one.
+func (s *session) printURL(b *backend, ui string) {
 	switch {
 	case ui == "":
 	case b.embedded():
@@ -159,8 +187,6 @@ func (s *session) printResult(p plan, b *backend, took time.Duration) error {
 	default:
 		fmt.Fprintf(s.Stdout, "ui      %s\n", ui)
 	}
-	s.printNext(p, front)
-	return nil
 }
 
 // printNext suggests commands.

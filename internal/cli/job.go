@@ -39,6 +39,10 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.IntVar(&j.Group, "group", j.Group, "weights that share a scale (default 64)")
 	f.IntSliceVar(&j.Bits, "bits", j.Bits, "bit widths that the quant space may use (default 2,3,4,5,6)")
 	f.StringVar(&j.Numerics, "numerics", j.Numerics, "exact: float32, the same bits on every CPU, or fast: bfloat16 products, the same bits on one kind of CPU (default fast if this CPU has instructions for that, else exact)")
+	f.StringVar(&j.Heal, "heal", j.Heal, "points to fine-tune at the end: best, the search's answers, or front, all that are measured on held-out text (default: none)")
+	f.StringVar(&j.HealMethod, "heal-method", j.HealMethod, "as finetune --method (default spiel-ag)")
+	f.Float64Var(&j.HealDensity, "heal-density", j.HealDensity, "as finetune --density (default 0.02)")
+	f.IntVar(&j.HealSteps, "heal-steps", j.HealSteps, "steps of a healing, of about 4096 tokens each (default 73, 300 thousand tokens)")
 	f.IntVar(&j.Workers, "workers", j.Workers, "evaluations at once in this process (default 1; no influence on results)")
 	f.StringVar(&j.Bank, "bank", j.Bank, "folder that holds banks (default: banks in the data folder)")
 	f.StringVar(&j.Name, "name", j.Name, "what the run is called (default: the model and the space)")
@@ -59,19 +63,8 @@ func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file strin
 	}
 	over := pflag.NewFlagSet("job", pflag.ContinueOnError)
 	jobFlags(over, &job)
-	var err error
-	flags.Visit(func(f *pflag.Flag) {
-		if over.Lookup(f.Name) == nil || err != nil {
-			return
-		}
-		value := f.Value.String()
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			value = strings.Join(list.GetSlice(), ",")
-		}
-		err = over.Set(f.Name, value)
-	})
-	if err != nil {
-		return job, usageError{err}
+	if err := overlay(over, flags); err != nil {
+		return job, err
 	}
 	if job.Numerics == "" && kernel.HasBF16() {
 		job.Numerics = workflows.NumericsFast
@@ -83,22 +76,51 @@ func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file strin
 	if err := job.Validate(); err != nil {
 		return job, usageError{err}
 	}
-	paths := []struct {
-		flag string
-		path *string
-		file bool // must be an existing file
-	}{{"--model", &job.Model, true}, {"--text", &job.Text, true}, {"--held-out-text", &job.HeldOutText, true}, {"--bank", &job.Bank, false}}
+	err := absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--text", &job.Text, true}, pathFlag{"--held-out-text", &job.HeldOutText, true}, pathFlag{"--bank", &job.Bank, false})
+	if err != nil {
+		return job, err
+	}
+	job.Model, _, err = s.fetchModel(ctx, job.Model) // last: it may take long
+	return job, err
+}
+
+// overlay sets the flags of over that were given in flags.
+func overlay(over, flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		if over.Lookup(f.Name) == nil || err != nil {
+			return
+		}
+		value := f.Value.String()
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			value = strings.Join(list.GetSlice(), ",")
+		}
+		err = over.Set(f.Name, value)
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// pathFlag is a path that a flag gives.
+type pathFlag struct {
+	flag   string
+	path   *string
+	exists bool // it must be there
+}
+
+// absolutePaths makes paths absolute, but for models that are named otherwise.
+func absolutePaths(paths ...pathFlag) (err error) {
 	for _, p := range paths {
 		if *p.path == "" || (p.flag == "--model" && (*p.path == workflows.Builtin || hub.IsRef(*p.path))) {
 			continue
 		}
 		if *p.path, err = filepath.Abs(*p.path); err != nil {
-			return job, usagef("%s: %w", p.flag, err)
+			return usagef("%s: %w", p.flag, err)
 		}
-		if _, err := os.Stat(*p.path); p.file && err != nil {
-			return job, usagef("%s: %w", p.flag, err)
+		if _, err := os.Stat(*p.path); p.exists && err != nil {
+			return usagef("%s: %w", p.flag, err)
 		}
 	}
-	job.Model, _, err = s.fetchModel(ctx, job.Model) // last: it may take long
-	return job, err
+	return nil
 }

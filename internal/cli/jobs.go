@@ -15,13 +15,13 @@ import (
 func (s *session) jobsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "jobs",
-		Short: "List runs, watch them, pause, resume, stop, cancel or extend them",
+		Short: "List runs and trainings, watch them, pause, resume, stop, cancel or extend them",
 		Args:  exactly(0, ""),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return s.jobsList(cmd.Context()) },
 	}
 	one := func(use, short string, f func(ctx context.Context, b *backend, id string) error) *cobra.Command {
 		return &cobra.Command{
-			Use: use + " RUN", Short: short, Args: exactly(1, "the id or the folder of a run"),
+			Use: use + " RUN", Short: short, Args: exactly(1, "the id or the folder of a run or training"),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return s.onJob(cmd.Context(), args[0], f)
 			},
@@ -34,14 +34,14 @@ func (s *session) jobsCommand() *cobra.Command {
 		}
 	}
 	cmd.AddCommand(
-		&cobra.Command{Use: "list", Short: "List the runs of the data folder", Args: exactly(0, ""),
+		&cobra.Command{Use: "list", Short: "List the runs and trainings of the data folder", Args: exactly(0, ""),
 			RunE: func(cmd *cobra.Command, _ []string) error { return s.jobsList(cmd.Context()) }},
-		one("show", "Print how a run stands", s.jobShow),
-		one("watch", "Follow a run to its end", s.jobWatch),
-		one("pause", "Pause a run", update(workflows.UpdatePause, "paused")),
-		one("resume", "Let a paused run go on", update(workflows.UpdateResume, "goes on")),
-		one("stop", "Finish a run now, with the front so far", update(workflows.UpdateStop, "stops with the front so far")),
-		one("cancel", "Cancel a run; what it has measured stays", s.jobCancel),
+		one("show", "Print how a run or training stands", s.jobShow),
+		one("watch", "Follow a run or training to its end", s.jobWatch),
+		one("pause", "Pause a run or training", update(workflows.UpdatePause, "paused")),
+		one("resume", "Let a paused one go on", update(workflows.UpdateResume, "goes on")),
+		one("stop", "Finish a run now, with the front so far, or a training with what is trained", update(workflows.UpdateStop, "stops with what it has so far")),
+		one("cancel", "Cancel a run or training; what it has stays", s.jobCancel),
 		s.extendCommand(),
 	)
 	return cmd
@@ -68,7 +68,7 @@ func (s *session) extendCommand() *cobra.Command {
 // onJob connects and calls f for the run that is named by its id or its folder.
 func (s *session) onJob(ctx context.Context, run string, f func(context.Context, *backend, string) error) error {
 	id := run
-	if folder, err := s.findRun(run); err == nil {
+	if folder, err := s.findJob(run, "run"); err == nil {
 		if id, err = runID(folder); err != nil {
 			return err
 		}
@@ -93,13 +93,15 @@ func (s *session) changed(id, what string, control workflows.Control, err error)
 	return nil
 }
 
-// jobRow is a run as jobs list prints it.
+// jobRow is a run or a training as jobs list prints it.
 type jobRow struct {
 	ID     string `json:"id"`
+	Kind   string `json:"kind"`  // run or finetune
 	State  string `json:"state"` // running, paused, done, stopped before its end
 	Phase  string `json:"phase,omitempty"`
 	Model  string `json:"model"`
-	Space  string `json:"space"`
+	Space  string `json:"space,omitempty"`
+	Method string `json:"method,omitempty"` // of a training
 	Target string `json:"target,omitempty"`
 	Tokens int64  `json:"tokens"`
 	Budget int64  `json:"budget"`
@@ -122,18 +124,8 @@ func (s *session) jobsList(ctx context.Context) error {
 	}
 	rows := []jobRow{}
 	for i, id := range ids {
-		job, err := readJob(folders[i])
+		row, err := jobOf(id, folders[i])
 		if err != nil {
-			return err
-		}
-		row := jobRow{ID: id, State: "unfinished", Model: job.ModelName(), Space: job.Space, Target: job.Target,
-			Budget: job.Budget, Folder: folders[i]}
-		if front, err := readFront(folders[i]); err == nil {
-			row.Tokens = front.Tokens
-			if !front.Partial {
-				row.State, row.Phase = "done", workflows.PhaseDone
-			}
-		} else if !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 		if b != nil {
@@ -147,15 +139,68 @@ func (s *session) jobsList(ctx context.Context) error {
 		return s.printJSON(rows)
 	}
 	if len(rows) == 0 {
-		s.say("no runs in %s yet; start one with: paretopress run", s.runsDir())
+		s.say("no runs or trainings in %s yet; start one with: paretopress run", s.runsDir())
 		return nil
 	}
 	var cells [][]string
 	for _, r := range rows {
-		cells = append(cells, []string{r.ID, r.State, r.Phase, r.Model, r.Space, r.Target, count(r.Tokens) + "/" + count(r.Budget)})
+		space, target := r.Space, r.Target
+		if r.Kind == kindFinetune {
+			space, target = r.Kind, r.Method
+		}
+		cells = append(cells, []string{r.ID, r.State, r.Phase, r.Model, space, target, count(r.Tokens) + "/" + count(r.Budget)})
 	}
 	table(s.Stdout, []string{"ID", "STATE", "PHASE", "MODEL", "SPACE", "TARGET", ">TOKENS"}, cells)
 	return nil
+}
+
+// Kinds of a jobRow.
+const (
+	kindRun      = "run"
+	kindFinetune = "finetune"
+)
+
+// jobOf is a row by what its folder holds.
+func jobOf(id, folder string) (jobRow, error) {
+	row := jobRow{ID: id, Kind: kindRun, State: "unfinished", Folder: folder}
+	if isTraining(folder) {
+		return trainingOf(row)
+	}
+	job, err := readJob(folder)
+	if err != nil {
+		return row, err
+	}
+	row.Model, row.Space, row.Target, row.Budget = job.ModelName(), job.Space, job.Target, job.Budget
+	front, err := readFront(folder)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return row, err
+	default:
+		row.Tokens = front.Tokens
+		if !front.Partial {
+			row.State, row.Phase = "done", workflows.PhaseDone
+		}
+	}
+	return row, nil
+}
+
+// trainingOf is the row of a training.
+func trainingOf(row jobRow) (jobRow, error) {
+	job, err := readTraining(row.Folder)
+	if err != nil {
+		return row, err
+	}
+	row.Kind, row.Model, row.Method, row.Budget = kindFinetune, job.ModelName(), job.Method, job.Tokens()
+	res, err := readTrained(row.Folder)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return row, nil
+	case err == nil:
+		row.Tokens = res.Tokens
+		row.State, row.Phase = "done", workflows.PhaseDone
+	}
+	return row, err
 }
 
 // liveRow fills in what the server knows of a run that is at work.
@@ -170,10 +215,19 @@ func (b *backend) liveRow(ctx context.Context, row *jobRow) error {
 		row.State = "waiting for a worker" // queries are answered by workers
 		return nil
 	}
-	row.Phase, row.Budget = st.Phase, st.Budget
+	row.Phase = st.Phase
 	if st.Paused {
 		row.State = "paused"
 	}
+	if t := st.Training; t != nil {
+		done, total, unit := pendingProgress(st.Pending)
+		if unit != "steps" || total == 0 {
+			done = int64(t.Step)
+		}
+		row.Tokens = row.Budget / int64(max(t.Steps, 1)) * done
+		return nil
+	}
+	row.Budget = st.Budget
 	if st.Search != nil {
 		row.Tokens = st.Search.Tokens
 	}
@@ -194,16 +248,29 @@ func (s *session) jobShow(ctx context.Context, b *backend, id string) error {
 		fmt.Fprint(s.Stdout, " (paused)")
 	}
 	fmt.Fprintln(s.Stdout)
+	if t := st.Training; t != nil && t.Prepared != nil {
+		fmt.Fprintf(s.Stdout, "model   %s\ntrains  %s weights of %d matrices, step %d of %d\n", t.Prepared.Model, count(t.Prepared.Trainable), t.Prepared.Targets, t.Step, t.Steps)
+	}
 	if p := st.Prepared; p != nil {
 		fmt.Fprintf(s.Stdout, "model   %s\nspace   %s\n", p.Model, p.SpaceText)
 	}
 	if q := st.Search; q != nil {
 		fmt.Fprintf(s.Stdout, "search  generation %d %s, %s of %s tokens, best %.4f\n", q.Generation, q.Stage, count(q.Tokens), count(st.Budget), q.Best)
 	}
+	if h := st.Healing; h != nil {
+		fmt.Fprintf(s.Stdout, "heal    %d of %d points", h.Done, h.Total)
+		if t := h.Training; t != nil {
+			fmt.Fprintf(s.Stdout, ", %s at step %d of %d", h.Point, t.Step, t.Steps)
+		}
+		fmt.Fprintln(s.Stdout)
+	}
 	for _, a := range st.Pending {
 		line := fmt.Sprintf("task    %s, attempt %d", a.Activity, a.Attempt)
 		if a.Progress.Total > 0 {
 			line += fmt.Sprintf(", %d of %d %s", a.Progress.Done, a.Progress.Total, a.Progress.Unit)
+		}
+		if a.Progress.Note != "" {
+			line += ", " + a.Progress.Note
 		}
 		if a.Failure != "" {
 			line += ", last failure: " + a.Failure
@@ -216,6 +283,10 @@ func (s *session) jobShow(ctx context.Context, b *backend, id string) error {
 	if rows := st.Front(); len(rows) > 0 {
 		fmt.Fprintln(s.Stdout)
 		s.printRows(rows)
+	}
+	if t := st.Training; t != nil && t.Prepared != nil {
+		fmt.Fprintln(s.Stdout)
+		s.printMeasured(t.Prepared.Bytes, t.Prepared.Before, t.Finished)
 	}
 	return nil
 }
@@ -234,6 +305,13 @@ func (s *session) jobWatch(ctx context.Context, b *backend, id string) error {
 	if err != nil {
 		return err
 	}
+	if st.Training != nil {
+		job, err := readTraining(st.Folder)
+		if err != nil {
+			return err
+		}
+		return s.printTraining(training{id: id, folder: st.Folder, job: job}, b, 0)
+	}
 	job, err := readJob(st.Folder)
 	if err != nil {
 		return err
@@ -249,6 +327,6 @@ func (s *session) jobCancel(ctx context.Context, b *backend, id string) error {
 	if s.json {
 		return s.printJSON(map[string]string{"cancelled": id})
 	}
-	fmt.Fprintf(s.Stdout, "%s is being cancelled; what it has measured stays, run --resume goes on from there\n", id)
+	fmt.Fprintf(s.Stdout, "%s is being cancelled; what it has stays, and --resume goes on from there\n", id)
 	return nil
 }

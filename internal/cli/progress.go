@@ -148,7 +148,11 @@ func (t *task) numbers(now time.Time) string {
 	s += " " + t.unit
 	if new := t.done - t.first; new > 0 && elapsed > time.Second {
 		rate := float64(new) / elapsed.Seconds()
-		s += fmt.Sprintf(" %s/s", count(int64(rate+0.5)))
+		if rate < 10 {
+			s += fmt.Sprintf(" %.2g/s", rate)
+		} else {
+			s += fmt.Sprintf(" %s/s", count(int64(rate+0.5)))
+		}
 		if t.total > t.done {
 			s += fmt.Sprintf(" %s left", short(time.Duration(float64(t.total-t.done)/rate*float64(time.Second))))
 		}

@@ -134,7 +134,7 @@ func (s *session) writeFolder(p plan) error {
 // carryOut starts the workflow or attaches to it, follows it to its end and prints the result.
 func (s *session) carryOut(ctx context.Context, b *backend, p plan) error {
 	in := workflows.RunInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Space: p.job.Space, Target: p.job.Target,
-		Method: p.job.Method, Seed: p.job.Seed, Budget: p.job.Budget, Tuning: s.tuning(), Attributes: b.attributes(ctx)}
+		Method: p.job.Method, Seed: p.job.Seed, Budget: p.job.Budget, Heal: p.job.Heal, Tuning: s.tuning(), Attributes: b.attributes(ctx)}
 	if _, err := workflows.Start(ctx, b.client, in); err != nil {
 		return err
 	}

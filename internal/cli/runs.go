@@ -10,7 +10,7 @@ import (
 	"github.com/paretopress/paretopress/internal/durable"
 )
 
-// A run is known by its id or by its folder. Runs whose folder lies elsewhere have a file in the
+// A run, or a training, is known by its id or by its folder. Those whose folder lies elsewhere have a file in the
 // runs folder of the data folder that holds the path.
 
 // runsDir is where runs are kept unless --out says otherwise.
@@ -23,13 +23,39 @@ func (s *session) registerRun(id, folder string) error {
 		return nil
 	}
 	if info, err := os.Stat(entry); err == nil && info.IsDir() {
-		return usagef("a run with the id %s is already in %s; take another --name or --seed", id, entry)
+		return usagef("a job with the id %s is already in %s; take another --name or --seed", id, entry)
 	}
 	return durable.Write(entry, []byte(folder+"\n"))
 }
 
+// Files that a run's and a training's folder have.
+const (
+	runFile      = "job.yaml"
+	trainingFile = "finetune.yaml"
+)
+
 // findRun returns the folder of a run that is named by its id or its folder.
-func (s *session) findRun(run string) (string, error) {
+func (s *session) findRun(run string) (string, error) { return s.findWith(run, runFile, "run") }
+
+// findTraining returns the folder of a training that is named by its id or its folder.
+func (s *session) findTraining(name string) (string, error) {
+	return s.findWith(name, trainingFile, "training")
+}
+
+// findWith returns the folder of a run or training, which must have a file.
+func (s *session) findWith(name, file, what string) (string, error) {
+	folder, err := s.findJob(name, what)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(folder, file)); err != nil {
+		return "", usagef("%s is not the folder of a %s: it has no %s", folder, what, file)
+	}
+	return folder, nil
+}
+
+// findJob returns the folder of a run or training that is named by its id or its folder; what says which of the two is looked for.
+func (s *session) findJob(run, what string) (string, error) {
 	for _, at := range []string{run, filepath.Join(s.runsDir(), run)} {
 		folder, err := runAt(at)
 		if err == nil {
@@ -39,10 +65,10 @@ func (s *session) findRun(run string) (string, error) {
 			return "", err
 		}
 	}
-	return "", usagef("%q is neither a run folder nor the id of a run in %s (paretopress jobs list shows them)", run, s.runsDir())
+	return "", usagef("%q is neither a %s folder nor the id of a %s in %s (paretopress jobs list shows them)", run, what, what, s.runsDir())
 }
 
-// runAt returns the run folder that path is or refers to.
+// runAt returns the folder of a run or training that path is or refers to.
 func runAt(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -58,10 +84,19 @@ func runAt(path string) (string, error) {
 		}
 		path = strings.TrimSpace(string(b))
 	}
-	if _, err := os.Stat(filepath.Join(path, "job.yaml")); err != nil {
+	if isTraining(path) {
+		return path, nil
+	}
+	if _, err := os.Stat(filepath.Join(path, runFile)); err != nil {
 		return "", err
 	}
 	return path, nil
+}
+
+// isTraining reports whether a folder is that of a training.
+func isTraining(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, trainingFile))
+	return err == nil
 }
 
 // runID reads the id of the run in folder.
@@ -73,7 +108,7 @@ func runID(folder string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// listRuns returns the folders of all runs of the data folder by id.
+// listRuns returns the folders of all runs and trainings of the data folder by id.
 func (s *session) listRuns() (ids, folders []string, err error) {
 	entries, err := os.ReadDir(s.runsDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

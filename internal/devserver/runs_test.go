@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -125,10 +126,16 @@ func (r *rig) await(what string, ok func() bool) {
 // save writes the histories of a run, its search (each run of it) and its bank, when recording.
 func (r *rig) save(id string) {
 	r.t.Helper()
+	r.saveAll(map[string]string{"compress": id, "search": workflows.SearchID(id), "bank": workflows.BankWorkflowID("b0")})
+}
+
+// saveAll writes the histories of workflows under names, each run of them, when recording.
+func (r *rig) saveAll(flows map[string]string) {
+	r.t.Helper()
 	if !*record || r.scenario == "" {
 		return
 	}
-	for name, flow := range map[string]string{"compress": id, "search": workflows.SearchID(id), "bank": workflows.BankWorkflowID("b0")} {
+	for name, flow := range flows {
 		runs := r.runsOf(flow)
 		for i, run := range runs {
 			file := r.scenario + "-" + name
@@ -247,6 +254,8 @@ func TestRuns(t *testing.T) {
 		{"stopped", &flowtest.Activities{}, stopped},
 		{"cancelled", &flowtest.Activities{}, cancelled},
 		{"shared", &flowtest.Activities{Ranges: [][2]int{{0, 8}}}, shared},
+		{"trained", &flowtest.Activities{}, trained},
+		{"healed", &flowtest.Activities{}, healed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			began = time.Now()
@@ -404,4 +413,90 @@ func shared(r *rig, acts *flowtest.Activities) {
 	require.NoError(r.t, second.Get(r.ctx, nil))
 	require.EqualValues(r.t, 1, most.Load())
 	r.save("second")
+}
+
+// A training that fails once, is continued as new, paused in the middle of a step, resumed and stopped.
+func trained(r *rig, acts *flowtest.Activities) {
+	held, cancelled, lost := new(atomic.Int32), new(atomic.Int32), new(atomic.Int32)
+	acts.Hook = func(ctx context.Context, name string, in any) error {
+		switch {
+		case name == "step" && in.(int) == 1 && lost.Add(1) == 1:
+			return errors.New("connection lost")
+		case name != "step" || in.(int) != 6 && in.(int) != 9:
+			return nil
+		}
+		held.Add(1)
+		for {
+			select {
+			case <-ctx.Done():
+				cancelled.Add(1)
+				return ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+				if in.(int) == 6 && cancelled.Load() > 0 {
+					return nil
+				}
+				activity.RecordHeartbeat(ctx, workflows.Progress{Done: int64(in.(int)), Total: flowtest.TrainSteps, Unit: "steps", Note: "held"})
+			}
+		}
+	}
+	in := workflows.FinetuneInput{Folder: "/runs/trained", ID: "trained", Model: "pretended", Method: "spiel-ag", Objective: workflows.ObjectiveKL,
+		Steps: flowtest.TrainSteps, Attributes: true, Tuning: workflows.Tuning{Retry: 20 * time.Millisecond, Heartbeat: 5 * time.Second, StepsPerRun: 1}}
+	_, err := workflows.StartFinetune(r.ctx, r.client, in)
+	require.NoError(r.t, err)
+	r.await("held", func() bool { return held.Load() == 1 })
+	r.await("progress seen", func() bool {
+		st := r.status("trained")
+		return st.Phase == workflows.PhaseTrain && st.Training.Step == 4 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
+	})
+	require.True(r.t, r.update("trained", workflows.UpdatePause).Paused)
+	r.await("machine given back", func() bool { return cancelled.Load() == 1 && len(r.status("trained").Pending) == 0 })
+	require.True(r.t, r.status("trained").Paused)
+	_, err = workflows.Update(r.ctx, r.client, "trained", workflows.UpdateExtend, workflows.ExtendInput{Tokens: 1})
+	require.ErrorContains(r.t, err, "cannot extend a training")
+	require.False(r.t, r.update("trained", workflows.UpdateResume).Paused)
+	r.await("held again", func() bool { return held.Load() >= 3 })
+	require.True(r.t, r.update("trained", workflows.UpdateStop).Stop)
+	var out workflows.FinishFinetuneResult
+	require.NoError(r.t, r.client.GetWorkflow(r.ctx, "trained", "").Get(r.ctx, &out))
+	require.Equal(r.t, 9, out.Steps)
+	require.Equal(r.t, workflows.PhaseDone, r.status("trained").Phase)
+	r.saveAll(map[string]string{"finetune": "trained"})
+}
+
+// A run that heals two points, of which one cannot be, and is paused and resumed meanwhile.
+func healed(r *rig, acts *flowtest.Activities) {
+	held, cancelled := new(atomic.Int32), new(atomic.Int32)
+	acts.Hook = func(ctx context.Context, name string, in any) error {
+		if train, ok := in.(workflows.TrainInput); ok && strings.HasSuffix(train.Folder, "c000001") && train.To > flowtest.TrainStop {
+			return workflows.Permanent(workflows.ErrBadSpec, errors.New("step 5: the loss is NaN"))
+		}
+		if name != "step" || in.(int) != 6 || held.Add(1) > 1 {
+			return nil
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				cancelled.Add(1)
+				return ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+				activity.RecordHeartbeat(ctx, workflows.Progress{Done: 6, Total: flowtest.TrainSteps, Unit: "steps", Note: "held"})
+			}
+		}
+	}
+	in := input("healed")
+	in.Heal = workflows.HealFront
+	run := r.start(in)
+	r.await("progress seen", func() bool {
+		st := r.status("healed")
+		return st.Phase == workflows.PhaseHeal && st.Healing.Training != nil && st.Healing.Training.Step == 4 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
+	})
+	require.True(r.t, r.update("healed", workflows.UpdatePause).Paused)
+	r.await("machine given back", func() bool { return cancelled.Load() == 1 && len(r.status("healed").Pending) == 0 })
+	require.False(r.t, r.update("healed", workflows.UpdateResume).Paused)
+	var out workflows.RunResult
+	require.NoError(r.t, run.Get(r.ctx, &out))
+	st := r.status("healed")
+	require.Equal(r.t, 1, st.Healing.Done)
+	require.Equal(r.t, []string{"c000001: step 5: the loss is NaN"}, st.Healing.Failed)
+	r.saveAll(map[string]string{"compress": "healed", "search": workflows.SearchID("healed"), "finetune": workflows.HealID("healed", "c000000"), "failing": workflows.HealID("healed", "c000001")})
 }

@@ -37,6 +37,7 @@ type Activities struct {
 	Hook func(ctx context.Context, name string, in any) error
 
 	mu     sync.Mutex
+	trains map[string]int  // steps of a training folder's last checkpoint
 	scored map[string]bool // "ask/candidate"
 	failed map[string]bool
 	calls  []string
@@ -51,6 +52,12 @@ func (a *Activities) Register(r worker.ActivityRegistry) {
 		workflows.ActivityEvaluate:    a.Evaluate,
 		workflows.ActivityFinalists:   a.Finalists,
 		workflows.ActivityReport:      a.Report,
+
+		workflows.ActivityPrepareFinetune: a.PrepareFinetune,
+		workflows.ActivityTrain:           a.Train,
+		workflows.ActivityFinishFinetune:  a.FinishFinetune,
+		workflows.ActivityHeal:            a.Heal,
+		workflows.ActivityScoreHealed:     a.ScoreHealed,
 	} {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
