@@ -17,6 +17,7 @@
 //	log/000000.json …  a file a step: what the optimiser asked and its state after that
 //	scores/            a file an evaluation, named by the digest of all that it depends on
 //	final.json         the ask of the final scoring on held-out text
+//	heal/ID/           the training folder of a point, and healed.json
 //	evaluations.jsonl, front.json, configs/   derived by Report
 //
 // A file is whole or absent, and no file of the log is ever written over with other bytes. So an
@@ -24,6 +25,13 @@
 // out the same: a run resumes from its folder alone. What a run does depends on its job and on the
 // model and the text alone, not on the number of workers, on batches, on the order in which they
 // finish, or on interruptions.
+//
+// # The training folder
+//
+//	finetune.yaml      the job; the caller writes it
+//	prepared.json      digests of model, levels and examples, and what the model scored before
+//	checkpoint         the trainer's state, replaced as it goes on
+//	delta.safetensors, result.json, peft/   written by FinishFinetune
 //
 // Scores hold when, where and how fast they were taken. Nothing that is derived for the report reads that.
 //

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -247,12 +248,19 @@ func trainerOptions(j workflows.FinetuneJob, digest string, parameters int64) (s
 	if o.Method == sparseft.LoRA && (j.Density != 0 || j.Params != 0) {
 		o.Rank = 0 // unless it is given: as the budget allows
 	}
-	o.Rank, o.Alpha, o.LearningRate = cmp.Or(j.Rank, o.Rank), cmp.Or(j.Alpha, o.Alpha), cmp.Or(j.LearningRate, o.LearningRate)
+	o.Rank, o.Alpha, o.LearningRate = cmp.Or(j.Rank, o.Rank), cmp.Or(j.Alpha, o.Alpha), cmp.Or(j.LearningRate, learningRate(o.Method, parameters))
 	o.Scheduler, o.Support, o.LowRank = cmp.Or(sparseft.Policy(j.Scheduler), o.Scheduler), cmp.Or(sparseft.Support(j.Support), o.Support), cmp.Or(sparseft.LowRankMode(j.LowRank), o.LowRank)
 	o.ReselectionSteps = cmp.Or(j.ReselectionSteps, o.ReselectionSteps)
 	o.SelectionAccumulationSteps = cmp.Or(j.SelectionAccumulationSteps, o.SelectionAccumulationSteps)
 	o.InitialReselectionRate = cmp.Or(j.InitialReselectionRate, o.InitialReselectionRate)
 	return o, mark(ErrJob, o.Check())
+}
+
+// learningRate is the default of a method for a model of so many parameters. Smaller models take larger steps: the rates are measured on models of 1.7 and 135
+// million parameters and fall with the root of the size to what SpIEL's authors took for 7 billion.
+func learningRate(m sparseft.Method, parameters int64) float64 {
+	at100M := map[sparseft.Method]float64{sparseft.SpIELMA: 1.2e-3, sparseft.LoRA: 1e-3, sparseft.Full: 1e-4}
+	return cmp.Or(at100M[m], 3e-4) * min(10, math.Sqrt(1e8/float64(parameters)))
 }
 
 // working is the copy of a target's weights that is trained.

@@ -5,11 +5,14 @@
 //	err = run.Get(ctx, &result)
 //
 // [Compress] is the whole of a run. It prepares the folder, has [BuildBank] build the levels that the
-// bank lacks, has [Search] search, scores the finalists on held-out text, and reports. All three are
+// bank lacks, has [Search] search, scores the finalists on held-out text, heals points where that is asked for, and reports. All are
 // thin coordinators: candidates, scores and random state live in the run folder, where the activities
 // of package evalworker keep them; a history holds steps, counters and a front of at most 20 rows.
 // What comes out depends on the folder alone, never on the number of workers, on the order in which
 // they finish, on retries, pauses or crashes.
+//
+// [Finetune] is a whole training, alone or as a child of a run that heals points of its front. It has the steps between two stops made by
+// one activity after the other, each of which goes on from the checkpoint in the training folder.
 //
 // Duties of the caller: one worker made by [NewWorker] at least, activities registered under the names
 // of this package on [EvalQueue], and a folder path that means the same on every worker.

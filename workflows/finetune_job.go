@@ -43,7 +43,7 @@ type FinetuneJob struct {
 	Steps        int     `json:"steps" yaml:"steps"`                                     // of the optimizer
 	Batch        int     `json:"batch" yaml:"batch"`                                     // windows or instructions of a microbatch
 	Accumulation int     `json:"accumulation" yaml:"accumulation"`                       // microbatches of a step
-	LearningRate float64 `json:"learning-rate,omitempty" yaml:"learning-rate,omitempty"` // default: that of the method
+	LearningRate float64 `json:"learning-rate,omitempty" yaml:"learning-rate,omitempty"` // default: that of the method for a model of the size
 	Warmup       int     `json:"warmup,omitempty" yaml:"warmup,omitempty"`               // steps in which the rate rises
 	Scheduler    string  `json:"scheduler,omitempty" yaml:"scheduler,omitempty"`         // constant, linear or cosine
 	WeightDecay  float64 `json:"weight-decay,omitempty" yaml:"weight-decay,omitempty"`   // towards the weights trained from

@@ -37,6 +37,10 @@ func (s *session) dryRun(ctx context.Context, p plan) error {
 	fmt.Fprintf(s.Stdout, "# run %s in %s\n%s", p.id, p.folder, b)
 	fmt.Fprintf(s.Stdout, "# bank    %d units, %d levels, %s\n", cost.Units, cost.Levels, megabytes(cost.BankBytes))
 	fmt.Fprintf(s.Stdout, "# search  %s tokens of candidates, about %.3g multiply-adds\n", count(cost.SearchTokens), cost.SearchMACs)
+	if p.job.Heal != "" {
+		job := p.job.Healing("", "")
+		fmt.Fprintf(s.Stdout, "# heal    %s tokens forward and backward for each point\n", count(job.Tokens()))
+	}
 	return nil
 }
 

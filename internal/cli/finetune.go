@@ -66,7 +66,7 @@ func finetuneFlags(f *pflag.FlagSet, j *workflows.FinetuneJob) {
 	f.IntVar(&j.SeqLen, "seq-len", j.SeqLen, "tokens a window, or of an instruction at most (default 512)")
 	f.IntVar(&j.MaxWindows, "max-windows", j.MaxWindows, "windows of the text to use (default: all)")
 	f.StringVar(&j.Part, "part", j.Part, "of the text: all that is not held out, or calibration, what a run's search did not see either (default all)")
-	f.Float64Var(&j.LearningRate, "learning-rate", j.LearningRate, "largest of the schedule (default: that of the method, 1e-4 or 1e-3)")
+	f.Float64Var(&j.LearningRate, "learning-rate", j.LearningRate, "largest of the schedule (default: that of the method for a model of the size, 3e-4 or so at 100M parameters)")
 	f.IntVar(&j.Warmup, "warmup", j.Warmup, "steps in which the learning rate rises")
 	f.StringVar(&j.Scheduler, "scheduler", j.Scheduler, "of the learning rate: constant, linear or cosine (default linear)")
 	f.Float64Var(&j.WeightDecay, "weight-decay", j.WeightDecay, "towards the weights that are trained from")
