@@ -54,7 +54,7 @@ func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Sp
 	switch job.Space {
 	case workflows.SpaceSparsity:
 		if job.SparsityPattern != "" {
-			err = patternUnits(s, c, job)
+			err = patternUnits(s, c, job, target)
 		} else {
 			err = sparsityUnits(s, c, job, target)
 		}
@@ -137,7 +137,7 @@ func sparsityUnits(s *search.Space, c engine.Config, job workflows.Job, target s
 }
 
 // patternUnits adds the linear modules, dense or with the job's pattern where their rows admit it.
-func patternUnits(s *search.Space, c engine.Config, job workflows.Job) error {
+func patternUnits(s *search.Space, c engine.Config, job workflows.Job, target search.Target) error {
 	l, err := ParseLevel(job.SparsityMethod + "-" + job.SparsityPattern)
 	if err != nil {
 		return fmt.Errorf("evalworker: --sparsity-pattern: %w", err)
@@ -145,6 +145,9 @@ func patternUnits(s *search.Space, c engine.Config, job workflows.Job) error {
 	spec, ok := l.spec.(prune.Spec)
 	if _, _, pattern := spec.Pattern(); !ok || !pattern {
 		return fmt.Errorf("evalworker: --sparsity-pattern: %q is no pattern such as 2:4", job.SparsityPattern)
+	}
+	if target.Kind == search.TargetSparsity && target.Value >= spec.Sparsity() {
+		return fmt.Errorf("evalworker: --target %s with --sparsity-pattern %s leaves nothing to choose: every module would have it", target, job.SparsityPattern)
 	}
 	fits := false
 	for _, m := range c.Modules() {

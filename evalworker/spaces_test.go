@@ -207,6 +207,11 @@ func TestPatternSpace(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", pattern, err, want)
 		}
 	}
+	all := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", Target: "sparsity=0.5"}
+	all.SetDefaults()
+	if _, err := buildSpace(smol, all, fileSizes{}); err == nil || !strings.Contains(err.Error(), "nothing to choose") {
+		t.Errorf("error %v", err)
+	}
 	job := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", SparsityStep: 0.1}
 	job.SetDefaults()
 	if err := job.Validate(); err == nil || !strings.Contains(err.Error(), "--sparsity-step") {
