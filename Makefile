@@ -83,10 +83,10 @@ speed-search: peers ## a search's candidates beside EvoPress's own loop (EVOPRES
 large: build ## a 7B model of random weights in LARGE (28 GB of disk): imported, two candidates evaluated, exported, with the memory that took
 	$(GO) run ./bench/largemodel -out "$(LARGE)/model"
 	head -c 4000 README.md > "$(LARGE)/text"
-	for t in q4_0 q8_0; do for l in $$(seq 0 31); do for m in self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj; do \
+	for t in rtn-4b-g64 q8_0; do for l in $$(seq 0 31); do for m in self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj mlp.gate_proj mlp.up_proj mlp.down_proj; do \
 		echo "model.layers.$$l.$$m: $$t"; done; done > "$(LARGE)/$$t.config"; \
 		bin/paretopress eval --model "$(LARGE)/model" --text "$(LARGE)/text" --seq-len 128 --max-seqs 2 --config "$(LARGE)/$$t.config" --cache-memory 0 --json || exit 1; done
-	bin/paretopress export --model "$(LARGE)/model" --text "$(LARGE)/text" --config "$(LARGE)/q4_0.config" --cache-memory 0 --seq-len 128 --max-seqs 1 --out "$(LARGE)/q4_0.gguf" --json
+	bin/paretopress export --model "$(LARGE)/model" --text "$(LARGE)/text" --config "$(LARGE)/q8_0.config" --cache-memory 0 --seq-len 128 --max-seqs 1 --out "$(LARGE)/q8_0.gguf" --json
 
 ci: ## what CI runs
 	.ci/run

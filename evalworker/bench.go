@@ -187,11 +187,11 @@ func (b *bench) alone(ctx context.Context, s *slot, out *Speeds) error {
 	b.step(s, "decoding")
 	m := s.model.Config().Modules()
 	out.Unit, out.Level = m[len(m)-1].Name, benchLevel(4)
-	level, err := s.level(out.Unit, out.Level, nil)
+	one, err := s.candidates([]map[string]string{{out.Unit: out.Level}}, nil)
 	if err != nil {
 		return err
 	}
-	pack := packer(level.Weights, s.model.Numerics())
+	pack := packer(one[0][out.Unit].Weights, s.model.Numerics())
 	out.Decode, err = b.best(func() error { pack(); return ctx.Err() })
 	return err
 }

@@ -45,6 +45,7 @@ type slot struct {
 	key        modelKey
 	checkpoint *checkpoint
 	model      *engine.Model
+	threads    int
 	levels     map[string]engine.Level // that the last candidates had, by unit and name
 	importance map[string][]float64    // of the channels of MLPs
 	speed      float64                 // tokens a second of late, 0 if not known
@@ -107,7 +108,7 @@ func (m *models) load(key modelKey, path string) (*slot, error) {
 	}
 	ck.users++
 	key.digest = ck.digest
-	return &slot{key: key, checkpoint: ck, model: model, levels: map[string]engine.Level{}, importance: map[string][]float64{}}, nil
+	return &slot{key: key, checkpoint: ck, model: model, threads: m.threads, levels: map[string]engine.Level{}, importance: map[string][]float64{}}, nil
 }
 
 // open returns the checkpoint of ref, which lies at path. m.mu is held.
@@ -176,58 +177,93 @@ func (m *models) close() {
 }
 
 // candidates makes what the engine scores of the levels of some candidates; units that are not named are
-// dense. b may be nil if no level needs a bank. What is made on the fly is kept until the next call.
+// dense. b may be nil if no level needs a bank. What is made on the fly, on all threads of the slot, is kept until the next call.
 func (s *slot) candidates(all []map[string]string, b *bank.Bank) ([]engine.Candidate, error) {
 	used := map[string]engine.Level{}
-	candidates := make([]engine.Candidate, len(all))
+	var makes []making
+	named := make([]map[string]string, len(all)) // key by unit
 	for i, levels := range all {
-		candidates[i] = engine.Candidate{}
+		named[i] = map[string]string{}
 		for unit, name := range expand(levels) {
 			if name == LevelDense {
 				continue
 			}
 			key := unit + " " + name
-			level, ok := used[key]
-			if !ok {
-				var err error
-				if level, err = s.level(unit, name, b); err != nil {
-					return nil, err
-				}
-				used[key] = level
+			named[i][unit] = key
+			if _, ok := used[key]; ok {
+				continue
 			}
-			candidates[i][unit] = level
+			level, dense, err := s.level(unit, name, b)
+			if err != nil {
+				return nil, err
+			}
+			if used[key] = level; dense != nil {
+				makes = append(makes, making{key, name, dense})
+			}
 		}
 	}
+	made := make([]engine.Level, len(makes))
+	err := parallel(context.Background(), s.threads, len(makes), func(i int) (err error) {
+		made[i], err = makes[i].make()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range makes {
+		used[m.key] = made[i]
+	}
 	s.levels = used
+	candidates := make([]engine.Candidate, len(all))
+	for i := range all {
+		candidates[i] = engine.Candidate{}
+		for unit, key := range named[i] {
+			candidates[i][unit] = used[key]
+		}
+	}
 	return candidates, nil
 }
 
-// level is a level of a unit as the engine takes it. Levels of different banks have different names.
-func (s *slot) level(unit, name string, b *bank.Bank) (engine.Level, error) {
-	l, err := ParseLevel(name)
+// making is a level that is to be made of a module's weights.
+type making struct {
+	key, name string
+	dense     engine.Weights
+}
+
+func (m making) make() (engine.Level, error) {
+	l, err := ParseLevel(m.name)
 	if err != nil {
 		return engine.Level{}, mark(ErrCandidate, err)
 	}
+	w, rows, cols := decode(m.dense)
+	packed, err := l.build(w, rows, cols, nil)
+	return engine.Level{Name: m.name, Weights: packed}, err
+}
+
+// level is a level of a unit as the engine takes it, or the weights that it is to be made of. Levels of different banks have different names.
+func (s *slot) level(unit, name string, b *bank.Bank) (level engine.Level, of engine.Weights, err error) {
+	l, err := ParseLevel(name)
+	if err != nil {
+		return level, nil, mark(ErrCandidate, err)
+	}
 	switch {
 	case l.drop():
-		return engine.Level{Name: name}, nil
+		return engine.Level{Name: name}, nil, nil
 	case l.wide && l.NeedsCalibration():
-		return engine.Level{}, jobErrorf("%s: %w", unit, errCalibratedWide(l.Name))
+		return level, nil, jobErrorf("%s: %w", unit, errCalibratedWide(l.Name))
 	case l.NeedsCalibration():
 		if b == nil {
-			return engine.Level{}, jobErrorf("level %s of %s needs calibration and so a bank: give --bank", name, unit)
+			return level, nil, jobErrorf("level %s of %s needs calibration and so a bank: give --bank", name, unit)
 		}
 		w, err := b.Weights(unit, name)
-		return engine.Level{Name: name + " " + b.Header().ID(), Weights: w}, err
+		return engine.Level{Name: name + " " + b.Header().ID(), Weights: w}, nil, err
 	}
 	if made, ok := s.levels[unit+" "+name]; ok {
-		return made, nil
+		return made, nil, nil
 	}
 	dense, err := s.dense(unit, l)
 	if err != nil || l.spec == nil {
-		return engine.Level{Name: name, Weights: dense}, err
+		return engine.Level{Name: name, Weights: dense}, nil, err
 	}
-	w, rows, cols := decode(dense)
-	packed, err := l.build(w, rows, cols, nil)
-	return engine.Level{Name: name, Weights: packed}, err
+	return level, dense, nil
 }
