@@ -114,9 +114,10 @@ func (h *headBackward) descend(r rowBlock, s *scratch, tile, first, width int) {
 	h.spread(r, s, tile, first, width)
 }
 
-// spread adds the rows of the head, weighted by the numbers in s.tile, to the gradient of the hidden states.
+// spread adds the rows of the head, weighted by the numbers in s.tile, to the gradient of the hidden states. The sum over a tile begins with 0: in one
+// chain over the vocabulary, thousands of improbable words would be rounded away beside the probable ones.
 func (h *headBackward) spread(r rowBlock, s *scratch, tile, first, width int) {
-	m := h.g.m
+	m, hidden := h.g.m, h.grad.cols
 	in := rows{f32: s.tile, ld: slopeLD}
 	if m.numerics != Exact {
 		in = m.rows(&s.act, r.n, width)
@@ -124,7 +125,16 @@ func (h *headBackward) spread(r rowBlock, s *scratch, tile, first, width int) {
 			in.round(i, s.tile[i*slopeLD:][:width])
 		}
 	}
-	h.grad.product(r.row, r.n, h.tiles[tile].t, in, first > 0)
+	t := h.tiles[tile].t
+	if first == 0 {
+		h.grad.product(r.row, r.n, t, in, false)
+		return
+	}
+	s.out = grow(s.out, blockRows*hidden)
+	t.times(s.out, hidden, in, r.n, 0, t.count())
+	for i := range r.n {
+		kernel.Add(h.grad.row(r.row+i), s.out[i*hidden:][:hidden])
+	}
 }
 
 // slope writes the gradients of the logits of a tile for a block of predictions to dst, and with value adds to the divergence.
