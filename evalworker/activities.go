@@ -3,10 +3,12 @@ package evalworker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/paretopress/paretopress/workflows"
@@ -25,6 +27,10 @@ type Activities struct {
 	stopped context.Context
 	running sync.WaitGroup
 }
+
+// errLost interrupts an activity that could not say that it is alive: Temporal's client then cancels its context, though nobody wants it cancelled, and
+// a machine that is busy enough is a little late now and then.
+var errLost = errors.New("evalworker: the server did not answer a heartbeat")
 
 // errStopped interrupts activities when their worker stops: another worker goes on.
 var errStopped = errors.New("evalworker: the worker was stopped")
@@ -137,10 +143,19 @@ func alive[I, O any](ctx context.Context, a *Activities, in I, do func(context.C
 		<-latest
 		latest <- p
 	})
-	if err != nil && work.Err() != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || work.Err() == nil:
+	case ctx.Err() == nil:
 		err = workflows.Stopped(errStopped)
+	case lost(context.Cause(ctx)):
+		err = workflows.Stopped(fmt.Errorf("%w: %w", errLost, context.Cause(ctx)))
 	}
 	cancel()
 	heart.Wait()
 	return out, classify(err)
+}
+
+// lost tells whether an activity's context was cancelled by the failure of a heartbeat, by its cause.
+func lost(cause error) bool {
+	return !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) && !temporal.IsCanceledError(cause)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -117,6 +118,31 @@ func TestHeartbeat(t *testing.T) {
 		return 0, nil
 	})
 	require.NoError(t, err)
+}
+
+// TestLostHeartbeat holds that an activity that Temporal's client ends since a heartbeat was not answered is sent again however often that happens, and that
+// one that was cancelled is not.
+func TestLostHeartbeat(t *testing.T) {
+	_, a := activityEnvironment(t)
+	for _, c := range []struct {
+		cause error
+		lost  bool
+	}{
+		{serviceerror.NewDeadlineExceeded("context deadline exceeded"), true},
+		{serviceerror.NewUnavailable("connection refused"), true},
+		{temporal.NewCanceledError(), false},
+		{context.Canceled, false},
+	} {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		_, err := alive(ctx, a, 0, func(ctx context.Context, _ int, _ Reporter) (int, error) {
+			cancel(c.cause)
+			return 0, ctx.Err()
+		})
+		var app *temporal.ApplicationError
+		if got := errors.As(err, &app) && app.Type() == workflows.ErrStopped; got != c.lost {
+			t.Errorf("cancelled by %v the error is %v", c.cause, err)
+		}
+	}
 }
 
 func TestClassify(t *testing.T) {

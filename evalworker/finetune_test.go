@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/kernel"
@@ -215,6 +216,28 @@ func TestFinetuneForPEFT(t *testing.T) {
 		if len(readFile(t, filepath.Join(out.PEFT, "adapter_model.safetensors"))) < 100 {
 			t.Errorf("%s: no weights", method)
 		}
+	}
+}
+
+// TestFinetuneInterruptedWhileComputing loses no step: what is in hand ends, or is dropped before anything of it counts.
+func TestFinetuneInterruptedWhileComputing(t *testing.T) {
+	folder := newTraining(t, nil)
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	made := 0
+	_, err := w.Train(ctx, workflows.TrainInput{Folder: folder, To: 12}, func(p workflows.Progress) {
+		if made = int(p.Done); made == 3 {
+			time.AfterFunc(time.Millisecond, cancel) // within some microbatch
+		}
+	})
+	p, again := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly)
+	if again != nil || p.Step != made || made < 3 || err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("%d steps are saved of %d, %v, %v", p.Step, made, err, again)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/paretopress/paretopress/engine"
@@ -11,8 +12,12 @@ import (
 	"github.com/paretopress/paretopress/workflows"
 )
 
-// saveEvery is how often a training is saved while it goes on.
-const saveEvery = 30 * time.Second
+// How often a training is saved while it goes on, and how long a microbatch in hand may take to its end when the training is interrupted: only between
+// two microbatches can it be saved.
+const (
+	saveEvery = 30 * time.Second
+	grace     = 6 * time.Second
+)
 
 // Train goes on with a training from its last checkpoint up to a step: a microbatch at a time forward and backward, a step of the optimizer
 // after as many of them as the job says, a checkpoint every half minute and at the end. What comes out does not depend on where
@@ -64,7 +69,7 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		if ctx.Err() != nil { // between two microbatches nothing is lost
 			return errors.Join(ctx.Err(), t.save(trainer, *kept))
 		}
-		step, micro := trainer.Cursor()
+		step, _ := trainer.Cursor()
 		if step >= to {
 			break
 		}
@@ -74,22 +79,8 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 			}
 			saved = time.Now()
 		}
-		e := t.train.pick(order(t.job.Seed, len(t.train.tokens), t.job.Batch, step*t.options.Accumulation+micro))
-		teacher, err := t.teach(ctx, e)
-		if err != nil {
+		if err := t.microbatch(ctx, trainer, candidate, at, kept); err != nil {
 			return err
-		}
-		value, err := t.slot.model.Gradient(ctx, e.tokens, candidate, t.loss(e, teacher),
-			func(name string) bool { _, ok := at[name]; return ok },
-			func(p *engine.Product) error { return trainer.Add(at[p.Name], p) })
-		if err != nil {
-			return fmt.Errorf("evalworker: step %d, microbatch %d: %w", step+1, micro+1, err)
-		}
-		if err := trainer.EndMicrobatch(value.Loss, float64(value.Counted)); err != nil {
-			return err
-		}
-		for _, tokens := range e.tokens {
-			kept.Tokens += int64(len(tokens))
 		}
 		if !trainer.Due() {
 			continue
@@ -107,4 +98,46 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 	}
 	report(progress)
 	return t.save(trainer, *kept)
+}
+
+// microbatch runs the next microbatch forward and backward. An interruption waits for its end a while, and then saves what was before it, if that is
+// still there.
+func (t *training) microbatch(ctx context.Context, trainer *sparseft.Trainer, candidate engine.Candidate, at map[string]int, kept *checkpointed) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(grace):
+			cancel()
+		case <-work.Done():
+		}
+	})()
+	step, micro := trainer.Cursor()
+	e := t.train.pick(order(t.job.Seed, len(t.train.tokens), t.job.Batch, step*t.options.Accumulation+micro))
+	var added atomic.Bool
+	var value engine.LossValue
+	teacher, err := t.teach(work, e)
+	if err == nil {
+		value, err = t.slot.model.Gradient(work, e.tokens, candidate, t.loss(e, teacher),
+			func(name string) bool { _, ok := at[name]; return ok },
+			func(p *engine.Product) error {
+				added.Store(true)
+				return trainer.Add(at[p.Name], p)
+			})
+	}
+	switch {
+	case err != nil && ctx.Err() != nil && !added.Load():
+		return errors.Join(ctx.Err(), t.save(trainer, *kept))
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("evalworker: step %d, microbatch %d: %w", step+1, micro+1, err)
+	}
+	if err := trainer.EndMicrobatch(value.Loss, float64(value.Counted)); err != nil {
+		return err
+	}
+	for _, tokens := range e.tokens {
+		kept.Tokens += int64(len(tokens))
+	}
+	return nil
 }

@@ -92,6 +92,15 @@ func AskStatus(ctx context.Context, c client.Client, id string) (Status, error) 
 	if err != nil {
 		return s, fmt.Errorf("workflows: activities of %s: %w", at, err)
 	}
+	t := s.Training
+	if s.Healing != nil {
+		t = s.Healing.Training
+	}
+	for _, a := range s.Pending {
+		if t != nil && a.Activity == ActivityTrain {
+			t.Step = max(t.Step, int(a.Progress.Done))
+		}
+	}
 	return s, nil
 }
 

@@ -116,17 +116,14 @@ func (p *progress) showHealing(st workflows.Status, note string) {
 	if h == nil || h.Total == 0 {
 		return
 	}
-	done, total, unit := pendingProgress(st.Pending)
-	if unit != "steps" || total == 0 || st.Paused {
-		done = 0
-		if h.Training != nil {
-			done = int64(h.Training.Step)
-		}
+	done := 0
+	if h.Training != nil {
+		done = h.Training.Step
 	}
 	if h.Point != "" && note != "" {
 		note = h.Point + ": " + note
 	}
-	p.report("heal", "steps", int64((h.Done+len(h.Failed))*h.Steps)+done, int64(h.Total*h.Steps), note)
+	p.report("heal", "steps", int64((h.Done+len(h.Failed))*h.Steps+done), int64(h.Total*h.Steps), note)
 }
 
 // notHealed says which points could not be healed, and why.
@@ -149,10 +146,7 @@ func (p *progress) showTraining(st workflows.Status, note string) {
 		if t.Prepared == nil {
 			return
 		}
-		if unit != "steps" || total == 0 || st.Paused {
-			done = int64(t.Step)
-		}
-		p.report("train", "steps", done, int64(t.Steps), note)
+		p.report("train", "steps", int64(t.Step), int64(t.Steps), note)
 	case workflows.PhaseFinish:
 		p.finish("train", "")
 		p.report("held-out", unit, done, total, note)

@@ -220,11 +220,7 @@ func (b *backend) liveRow(ctx context.Context, row *jobRow) error {
 		row.State = "paused"
 	}
 	if t := st.Training; t != nil {
-		done, total, unit := pendingProgress(st.Pending)
-		if unit != "steps" || total == 0 {
-			done = int64(t.Step)
-		}
-		row.Tokens = row.Budget / int64(max(t.Steps, 1)) * done
+		row.Tokens = row.Budget / int64(max(t.Steps, 1)) * int64(t.Step)
 		return nil
 	}
 	row.Budget = st.Budget

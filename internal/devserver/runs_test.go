@@ -446,7 +446,7 @@ func trained(r *rig, acts *flowtest.Activities) {
 	r.await("held", func() bool { return held.Load() == 1 })
 	r.await("progress seen", func() bool {
 		st := r.status("trained")
-		return st.Phase == workflows.PhaseTrain && st.Training.Step == 4 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
+		return st.Phase == workflows.PhaseTrain && st.Training.Step == 6 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
 	})
 	require.True(r.t, r.update("trained", workflows.UpdatePause).Paused)
 	r.await("machine given back", func() bool { return cancelled.Load() == 1 && len(r.status("trained").Pending) == 0 })
