@@ -14,10 +14,6 @@ const (
 	healStep   = 4096    // of a step
 )
 
-// healRate is the learning rate of a healing by sparse or low-rank methods unless the job says otherwise: ten times AdamW's of a long training. On the builtin model
-// 300 thousand tokens take 36 % off the KL divergence of a point at 60 % sparsity with it, and 12 % with a tenth.
-const healRate = 1e-3
-
 // validateHealing reports what is wrong with how a job heals, but for what only the trainer knows.
 func (j Job) validateHealing() error {
 	if j.Heal == "" {

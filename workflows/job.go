@@ -132,7 +132,6 @@ func (j *Job) SetDefaults() {
 		set(&j.HealMethod, "spiel-ag")
 		if j.HealMethod != "full" {
 			set(&j.HealDensity, 0.02)
-			set(&j.HealLearningRate, healRate)
 		}
 		set(&j.HealSteps, healTokens/healStep)
 	}

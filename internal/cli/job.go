@@ -42,7 +42,7 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 	f.StringVar(&j.Heal, "heal", j.Heal, "points to fine-tune at the end: best, the search's answers, or front, all that are measured on held-out text (default: none)")
 	f.StringVar(&j.HealMethod, "heal-method", j.HealMethod, "as finetune --method (default spiel-ag)")
 	f.Float64Var(&j.HealDensity, "heal-density", j.HealDensity, "as finetune --density (default 0.02)")
-	f.Float64Var(&j.HealLearningRate, "heal-learning-rate", j.HealLearningRate, "as finetune --learning-rate (default 1e-3; of full 1e-4)")
+	f.Float64Var(&j.HealLearningRate, "heal-learning-rate", j.HealLearningRate, "as finetune --learning-rate (default: that of the method for a model of the size)")
 	f.IntVar(&j.HealSteps, "heal-steps", j.HealSteps, "steps of a healing, of about 4096 tokens each (default 73, 300 thousand tokens)")
 	f.IntVar(&j.Workers, "workers", j.Workers, "evaluations at once in this process (default 1; no influence on results)")
 	f.StringVar(&j.Bank, "bank", j.Bank, "folder that holds banks (default: banks in the data folder)")
