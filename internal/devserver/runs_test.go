@@ -488,7 +488,7 @@ func healed(r *rig, acts *flowtest.Activities) {
 	run := r.start(in)
 	r.await("progress seen", func() bool {
 		st := r.status("healed")
-		return st.Phase == workflows.PhaseHeal && st.Healing.Training != nil && st.Healing.Training.Step == 4 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
+		return st.Phase == workflows.PhaseHeal && st.Healing.Training != nil && st.Healing.Training.Step == 6 && len(st.Pending) == 1 && st.Pending[0].Progress.Done == 6
 	})
 	require.True(r.t, r.update("healed", workflows.UpdatePause).Paused)
 	r.await("machine given back", func() bool { return cancelled.Load() == 1 && len(r.status("healed").Pending) == 0 })
