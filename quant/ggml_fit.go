@@ -1,10 +1,6 @@
 package quant
 
-import (
-	"math"
-
-	"github.com/paretopress/paretopress/internal/kernel"
-)
+import "github.com/paretopress/paretopress/internal/kernel"
 
 // The loops of this file round weights x to a scale and add up what a least-squares fit, or the comparison of two scales, needs. v are the
 // importances of the weights. They run for every scale that a search tries, and so take the inverse of a scale where they only round.
@@ -132,7 +128,7 @@ func (t *errs) grade(g grade) {
 func (t *errs) of(x, v []float64) []float64 {
 	if t.n <= 2 { // sooner done one by one
 		for i := range t.n {
-			t.sums[i] = t.f.err(x, v, t.trials.Scale[i], t.trials.Offset[i], math.Inf(1))
+			t.sums[i] = t.f.err(x, v, t.trials.Scale[i], t.trials.Offset[i])
 		}
 		return t.sums[:t.n]
 	}
@@ -163,8 +159,8 @@ func (s *fit) affine(negative bool) (scale, offset, gain float64) {
 	return scale, offset, float64(scale*s.p) + float64(offset*s.vx)
 }
 
-// err is Σ v·(x - x̂)². It stops, too small, where that exceeds bound.
-func (f *form) err(x, v []float64, scale, offset, bound float64) float64 {
+// err is Σ v·(x - x̂)².
+func (f *form) err(x, v []float64, scale, offset float64) float64 {
 	inverse := 0.0
 	if scale != 0 {
 		inverse = 1 / scale
@@ -185,20 +181,17 @@ func (f *form) err(x, v []float64, scale, offset, bound float64) float64 {
 		}
 		return sum
 	}
-	for ; len(x) >= 16 && sum <= bound; x, v = x[16:], v[16:] {
-		u := v[:16]
-		for i, w := range x[:16] {
-			w -= offset
-			t := float64(w * inverse)
-			if t < low {
-				t = low
-			}
-			if t > top {
-				t = top
-			}
-			d := w - float64(scale*((t+shift)-shift))
-			sum += float64(float64(d*d) * u[i])
+	for i, w := range x {
+		w -= offset
+		t := float64(w * inverse)
+		if t < low {
+			t = low
 		}
+		if t > top {
+			t = top
+		}
+		d := w - float64(scale*((t+shift)-shift))
+		sum += float64(float64(d*d) * v[i])
 	}
 	return sum
 }

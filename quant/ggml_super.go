@@ -27,9 +27,9 @@ func gradeOf(d, dmin uint16, scale, minimum int) grade {
 }
 
 // errOf is the error of a sub-block.
-func (f *form) errOf(x, v []float64, d, dmin uint16, scale, minimum int, bound float64) float64 {
+func (f *form) errOf(x, v []float64, d, dmin uint16, scale, minimum int) float64 {
 	g := gradeOf(d, dmin, scale, minimum)
-	return f.err(x, v, float64(g.scale), float64(g.offset), bound)
+	return f.err(x, v, float64(g.scale), float64(g.offset))
 }
 
 // ideals are scales and minima (offsets with their sign changed) of sub-blocks, as if they were free.
@@ -176,7 +176,7 @@ func (f *form) refine(c *super, x, v []float64) {
 
 // climb moves the integers of a sub-block while a neighbour errs less.
 func (f *form) climb(c *super, s int, x, v []float64) {
-	c.errs[s] = f.errOf(x, v, c.d, c.dmin, c.scales[s], c.mins[s], math.Inf(1))
+	c.errs[s] = f.errOf(x, v, c.d, c.dmin, c.scales[s], c.mins[s])
 	for range settle {
 		scale, minimum := c.scales[s], c.mins[s]
 		t := f.errs()
@@ -230,7 +230,7 @@ func (f *form) resolve(c *super, x, v []float64) super {
 		return next
 	}
 	for s := range superSize / f.sub {
-		next.err += f.errOf(f.part(x, s), f.part(v, s), next.d, next.dmin, next.scales[s], next.mins[s], math.Inf(1))
+		next.err += f.errOf(f.part(x, s), f.part(v, s), next.d, next.dmin, next.scales[s], next.mins[s])
 	}
 	return next
 }
