@@ -62,22 +62,6 @@ func (e examples) pick(numbers []int) examples {
 	return p
 }
 
-// predictions is the number of tokens that are to be predicted.
-func (e examples) predictions() (n int) {
-	for i, tokens := range e.tokens {
-		if e.counted == nil {
-			n += len(tokens) - 1
-			continue
-		}
-		for _, c := range e.counted[i][1:] {
-			if c {
-				n++
-			}
-		}
-	}
-	return n
-}
-
 // digest is the SHA-256 of the tokens and of what counts of them.
 func (e examples) digest() string {
 	h := sha256.New()

@@ -145,3 +145,19 @@ func TestOrder(t *testing.T) {
 		t.Error("the seed does not matter")
 	}
 }
+
+// predictions is the number of tokens that are to be predicted.
+func (e examples) predictions() (n int) {
+	for i, tokens := range e.tokens {
+		if e.counted == nil {
+			n += len(tokens) - 1
+			continue
+		}
+		for _, c := range e.counted[i][1:] {
+			if c {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -174,7 +174,11 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	if out.PEFT, err = t.peft(delta); err != nil {
 		return out, err
 	}
-	c, beside, err := t.deployed(trainer, delta)
+	written, err := readDelta(out.Delta, t.slot)
+	if err != nil {
+		return out, err
+	}
+	c, beside, err := written.apply(t.slot, t.base)
 	if err != nil {
 		return out, err
 	}
@@ -213,21 +217,4 @@ func (t *training) peft(delta *sparseft.Delta) (string, error) {
 		return "", fmt.Errorf("evalworker: %w", err)
 	}
 	return dir, nil
-}
-
-// deployed is the trained model as it is stored, and the bytes that it takes beyond those of the model before.
-func (t *training) deployed(trainer *sparseft.Trainer, delta *sparseft.Delta) (engine.Candidate, int64, error) {
-	weights, c := t.working(trainer)
-	beside := int64(0)
-	for i, g := range t.targets {
-		one := &sparseft.Delta{Tensors: delta.Tensors[i : i+1]}
-		base, leveled := t.base[g.Name]
-		merged, more, err := deploy(g.Name, base, leveled, weights[i], one.Bytes())
-		if err != nil {
-			return nil, 0, err
-		}
-		c[g.Name] = engine.Level{Name: "trained " + t.folder, Weights: merged}
-		beside += more
-	}
-	return c, beside, nil
 }

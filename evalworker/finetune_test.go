@@ -97,11 +97,11 @@ func TestFinetuneKeepsZeros(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tr.close()
-	trainer, _, err := tr.restore()
+	delta, err := readDelta(out.Delta, tr.slot)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, beside, err := tr.deployed(trainer, trainer.Delta())
+	c, beside, err := delta.apply(tr.slot, tr.base)
 	if err != nil {
 		t.Fatal(err)
 	}

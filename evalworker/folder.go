@@ -106,42 +106,57 @@ func openRun(folder string) (*run, error) {
 
 // ReadJob reads the job of a run folder, fills in what it leaves to the defaults, and validates it.
 func ReadJob(folder string) (workflows.Job, error) {
-	name := filepath.Join(folder, jobFile)
-	var j workflows.Job
-	data, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, jobErrorf("%s is not a run folder: it has no %s", folder, jobFile)
-	}
+	j, err := readJobFile(folder, jobFile, "run folder", DecodeJob)
 	if err != nil {
-		return j, fmt.Errorf("evalworker: %w", err)
-	}
-	if j, err = DecodeJob(data); err != nil {
-		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
+		return j, err
 	}
 	j.SetDefaults()
 	if err := j.Validate(); err != nil {
-		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
+		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", filepath.Join(folder, jobFile), err))
 	}
 	return j, nil
 }
 
 // WriteJob writes the job of a run folder.
-func WriteJob(folder string, j workflows.Job) error {
-	data, err := yaml.Marshal(j)
-	if err != nil {
-		return fmt.Errorf("evalworker: %s: %w", jobFile, err)
-	}
-	return durable.Write(filepath.Join(folder, jobFile), data)
-}
+func WriteJob(folder string, j workflows.Job) error { return writeJobFile(folder, jobFile, j) }
 
 // DecodeJob reads a job as it stands in a file, without defaults. Unknown keys are errors, since a
 // misspelt one would be silently ignored.
-func DecodeJob(data []byte) (workflows.Job, error) {
-	var j workflows.Job
+func DecodeJob(data []byte) (j workflows.Job, err error) {
+	err = decodeStrictly(data, &j)
+	return j, err
+}
+
+// readJobFile reads the file of a folder that holds its job; what says which folder has such a file.
+func readJobFile[T any](folder, file, what string, decode func([]byte) (T, error)) (j T, err error) {
+	name := filepath.Join(folder, file)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, jobErrorf("%s is not a %s: it has no %s", folder, what, file)
+	}
+	if err != nil {
+		return j, fmt.Errorf("evalworker: %w", err)
+	}
+	if j, err = decode(data); err != nil {
+		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", name, err))
+	}
+	return j, nil
+}
+
+// writeJobFile writes it.
+func writeJobFile(folder, file string, job any) error {
+	data, err := yaml.Marshal(job)
+	if err != nil {
+		return fmt.Errorf("evalworker: %s: %w", file, err)
+	}
+	return durable.Write(filepath.Join(folder, file), data)
+}
+
+// decodeStrictly reads YAML all of whose keys must be known.
+func decodeStrictly(data []byte, v any) error {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
-	err := d.Decode(&j)
-	return j, err
+	return d.Decode(v)
 }
 
 // bankID is the id of the run's bank, empty if it needs none.

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/paretopress/paretopress/engine"
 )
@@ -117,9 +116,4 @@ func instructionExamples(s source, ck *engine.Checkpoint, seqLen int) (examples,
 		return e, jobErrorf("--instructions: %s gives no example: %s", s.name, why)
 	}
 	return e, nil
-}
-
-// isInstructions tells whether a file of training data is JSON lines.
-func isInstructions(name string) bool {
-	return strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".ndjson")
 }

@@ -1,25 +1,17 @@
 package evalworker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"github.com/paretopress/paretopress/bank"
 	"github.com/paretopress/paretopress/engine"
-	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/sparseft"
 	"github.com/paretopress/paretopress/workflows"
@@ -57,47 +49,31 @@ type training struct {
 	heldOut examples
 	options sparseft.Options
 	targets []sparseft.Target
-	modules []string          // of the targets
-	masks   []*kernel.Bitmask // of pruned targets; nil: none
 
 	close func()
 }
 
 // ReadFinetuneJob reads the job of a training folder, fills in what it leaves to the defaults, and validates it.
 func ReadFinetuneJob(folder string) (workflows.FinetuneJob, error) {
-	var j workflows.FinetuneJob
-	data, err := os.ReadFile(filepath.Join(folder, finetuneFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, jobErrorf("%s is not a training folder: it has no %s", folder, finetuneFile)
-	}
+	j, err := readJobFile(folder, finetuneFile, "training folder", DecodeFinetuneJob)
 	if err != nil {
-		return j, fmt.Errorf("evalworker: %w", err)
-	}
-	if j, err = DecodeFinetuneJob(data); err != nil {
-		return j, mark(ErrJob, fmt.Errorf("evalworker: %s: %w", filepath.Join(folder, finetuneFile), err))
+		return j, err
 	}
 	j.SetDefaults()
 	return j, mark(ErrJob, j.Validate())
 }
 
-// DecodeFinetuneJob reads a job as it stands in a file, without defaults. Unknown keys are errors.
-func DecodeFinetuneJob(data []byte) (workflows.FinetuneJob, error) {
-	var j workflows.FinetuneJob
-	d := yaml.NewDecoder(bytes.NewReader(data))
-	d.KnownFields(true)
-	if err := d.Decode(&j); err != nil && !errors.Is(err, io.EOF) {
-		return j, err
+// DecodeFinetuneJob reads a job as it stands in a file, without defaults. Unknown keys are errors; an empty file is a job of defaults.
+func DecodeFinetuneJob(data []byte) (j workflows.FinetuneJob, err error) {
+	if err = decodeStrictly(data, &j); errors.Is(err, io.EOF) {
+		err = nil
 	}
-	return j, nil
+	return j, err
 }
 
 // WriteFinetuneJob writes the job of a training folder.
 func WriteFinetuneJob(folder string, j workflows.FinetuneJob) error {
-	data, err := yaml.Marshal(j)
-	if err != nil {
-		return fmt.Errorf("evalworker: %s: %w", finetuneFile, err)
-	}
-	return durable.Write(filepath.Join(folder, finetuneFile), data)
+	return writeJobFile(folder, finetuneFile, j)
 }
 
 // training opens a training folder. The caller closes it.
@@ -217,12 +193,11 @@ func (t *training) target(m engine.Module) error {
 	}
 	rows, cols := weights.Shape()
 	g := sparseft.Target{Name: m.Name, Rows: rows, Cols: cols, Base: decodedBase{weights}}
-	pruned, ok := weights.(*kernel.Bitmask)
-	if ok {
+	if pruned, ok := weights.(*kernel.Bitmask); ok {
 		g.Mask = sparseft.NewMask(rows * cols)
 		pruned.Kept(g.Mask.Keep)
 	}
-	t.targets, t.modules, t.masks = append(t.targets, g), append(t.modules, m.Name), append(t.masks, pruned)
+	t.targets = append(t.targets, g)
 	return nil
 }
 
