@@ -1,6 +1,7 @@
 package evalworker
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -68,16 +69,23 @@ func ggufUnits(s *search.Space, c engine.Config, job workflows.Job, sizes *expor
 			if err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(u.Levels, func(l search.Level) bool { return l.Bytes == bytes }) {
-				u.Levels = append(u.Levels, search.Level{Name: spec.String(), Bytes: bytes})
-			}
+			u.Levels = append(u.Levels, search.Level{Name: spec.String(), Bytes: bytes})
 		}
-		if len(u.Levels) == 0 {
-			return fmt.Errorf("evalworker: --types: none applies to %s: %w", m.name, unfit)
+		if err := addDeployable(s, u, unfit); err != nil {
+			return err
 		}
-		slices.SortFunc(u.Levels, func(a, b search.Level) int { return int(b.Bytes - a.Bytes) })
-		s.Units = append(s.Units, u)
 	}
+	return nil
+}
+
+// addDeployable adds a unit with its levels from the largest to the smallest, of those of equal size the first. unfit says why one that has none has none.
+func addDeployable(s *search.Space, u search.Unit, unfit error) error {
+	if len(u.Levels) == 0 {
+		return fmt.Errorf("evalworker: --types: none applies to %s: %w", u.Name, unfit)
+	}
+	slices.SortStableFunc(u.Levels, func(a, b search.Level) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	u.Levels = slices.CompactFunc(u.Levels, func(a, b search.Level) bool { return a.Bytes == b.Bytes })
+	s.Units = append(s.Units, u)
 	return nil
 }
 
@@ -117,15 +125,13 @@ func hfUnits(s *search.Space, c engine.Config, job workflows.Job, sizes *export.
 				}
 				bytes += n
 			}
-			if err == nil && !slices.ContainsFunc(u.Levels, func(l search.Level) bool { return l.Bytes == bytes }) {
+			if err == nil {
 				u.Levels = append(u.Levels, search.Level{Name: l.Name, Bytes: bytes})
 			}
 		}
-		if len(u.Levels) == 0 {
-			return fmt.Errorf("evalworker: --types: none applies to %s: %w", name, unfit)
+		if err := addDeployable(s, u, unfit); err != nil {
+			return err
 		}
-		slices.SortFunc(u.Levels, func(a, b search.Level) int { return int(b.Bytes - a.Bytes) })
-		s.Units = append(s.Units, u)
 	}
 	return nil
 }
