@@ -2,16 +2,12 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/paretopress/paretopress/evalworker"
-	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -98,67 +94,14 @@ func (s *session) finetune(ctx context.Context, flags *pflag.FlagSet, rf runFlag
 			return err
 		}
 	}
-	b, err := s.backendFor(ctx, rf, 1)
-	if err != nil {
-		return err
-	}
-	defer func() { b.close(s) }()
-	if p.again && !rf.resume {
-		if running, err := b.running(ctx, p.id); err != nil {
+	return s.carryOut(ctx, rf, aTraining, p.placed, 1, deeds{
+		write: func() error { return evalworker.WriteFinetuneJob(p.folder, p.job) },
+		start: func(b *backend) error {
+			in := workflows.FinetuneInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Method: p.job.Method, Objective: p.job.Objective, Steps: p.job.Steps,
+				Tuning: s.tuning(), Attributes: b.attributes(ctx)}
+			_, err := workflows.StartFinetune(ctx, b.client, in)
 			return err
-		} else if !running {
-			return usagef("%s holds an unfinished training of this job; go on with it by adding --resume", p.folder)
-		}
-	}
-	if err := s.writeTraining(p); err != nil {
-		return err
-	}
-	return s.train(ctx, b, p)
-}
-
-// writeTraining makes the training folder and its entry among the runs of the data folder.
-func (s *session) writeTraining(p training) error {
-	if !p.again {
-		if err := os.MkdirAll(p.folder, 0o755); err != nil {
-			return err
-		}
-		if err := durable.Write(filepath.Join(p.folder, "id"), []byte(p.id+"\n")); err != nil {
-			return err
-		}
-		if err := evalworker.WriteFinetuneJob(p.folder, p.job); err != nil {
-			return err
-		}
-	}
-	return s.registerRun(p.id, p.folder)
-}
-
-// train starts the workflow or attaches to it, follows it to its end and prints the result.
-func (s *session) train(ctx context.Context, b *backend, p training) error {
-	in := workflows.FinetuneInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Method: p.job.Method, Objective: p.job.Objective, Steps: p.job.Steps,
-		Tuning: s.tuning(), Attributes: b.attributes(ctx)}
-	if _, err := workflows.StartFinetune(ctx, b.client, in); err != nil {
-		return err
-	}
-	began := time.Now()
-	s.say("training %s", p.id)
-	s.say("folder  %s", p.folder)
-	if url := b.runURL(p.id); url != "" {
-		s.say("watch   %s", url)
-	}
-	if !b.embedded() {
-		s.warnWithoutWorkers(ctx, b)
-	}
-	err := s.follow(ctx, b, p.id)
-	if ctx.Err() != nil {
-		if b.embedded() {
-			s.say("\nstopping; go on with: paretopress finetune --resume --out %s%s", p.folder, s.dataFlag())
-		} else {
-			s.say("\nthe job goes on; watch it with: paretopress jobs watch %s%s", p.id, s.serverFlags())
-		}
-		return errInterrupted
-	}
-	if err != nil {
-		return fmt.Errorf("training %s: %w; go on with: paretopress finetune --resume --out %s", p.id, err, p.folder)
-	}
-	return s.printTraining(p, b, time.Since(began))
+		},
+		print: func(b *backend, took time.Duration) error { return s.printTraining(p, b, took) },
+	})
 }

@@ -2,13 +2,10 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/pflag"
 	"gopkg.in/yaml.v3"
@@ -20,9 +17,8 @@ import (
 
 // training is a training that is about to be started or resumed.
 type training struct {
-	id, folder string
-	job        workflows.FinetuneJob
-	again      bool // the folder holds this job already
+	placed
+	job workflows.FinetuneJob
 }
 
 // done reports whether all steps were made and measured.
@@ -43,80 +39,37 @@ func (s *session) planTraining(ctx context.Context, flags *pflag.FlagSet, rf run
 	if err != nil {
 		return training{}, err
 	}
-	p := training{job: job}
 	key, err := trainingKey(job)
 	if err != nil {
-		return p, err
+		return training{}, err
 	}
-	sum := sha256.Sum256(key)
-	p.id = unsafeName.ReplaceAllString(job.Name, "-") + "-" + hex.EncodeToString(sum[:4])
-	p.folder = filepath.Join(s.runsDir(), p.id)
-	if rf.out != "" {
-		p.folder = rf.out
-	}
-	if p.folder, err = filepath.Abs(p.folder); err != nil {
-		return p, err
-	}
-	old, err := readTraining(p.folder)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if rf.resume {
-			return p, usagef("--resume: %s holds no training", p.folder)
+	at, err := s.place(aTraining, job.Name, key, rf, func(folder string) ([]byte, error) {
+		old, err := readTraining(folder)
+		if err != nil {
+			return nil, err
 		}
-		if _, err := readJob(p.folder); err == nil {
-			return p, usagef("--out: %s holds a run; take another folder", p.folder)
-		}
-		return p, nil
-	case err != nil:
-		return p, err
-	}
-	oldKey, err := trainingKey(old)
-	if err != nil {
-		return p, err
-	}
-	if string(oldKey) != string(key) {
-		return p, usagef("--out: %s holds a training of another job; take another folder, or go on with it by finetune --resume --out %s", p.folder, p.folder)
-	}
-	p.again = true
-	return p, nil
+		return trainingKey(old)
+	})
+	return training{at, job}, err
 }
 
 // planResumedTraining takes everything from the folder of an earlier training.
 func (s *session) planResumedTraining(flags *pflag.FlagSet, out string) (training, error) {
-	var bad []string
 	of := pflag.NewFlagSet("job", pflag.ContinueOnError)
 	finetuneFlags(of, &workflows.FinetuneJob{})
-	flags.Visit(func(f *pflag.Flag) {
-		if of.Lookup(f.Name) != nil || f.Name == "file" {
-			bad = append(bad, "--"+f.Name)
-		}
-	})
-	if len(bad) > 0 {
-		return training{}, usagef("--resume --out takes the job from the folder; leave out %s", strings.Join(bad, ", "))
+	at, err := s.placeResumed(aTraining, flags, of, out)
+	p := training{placed: at}
+	if err == nil {
+		p.job, err = readTraining(p.folder)
 	}
-	folder, err := s.findTraining(out)
-	if err != nil {
-		return training{}, err
-	}
-	p := training{folder: folder, again: true}
-	if p.job, err = readTraining(folder); err != nil {
-		return p, err
-	}
-	p.id, err = runID(folder)
 	return p, err
 }
 
 // buildTraining puts a job together as buildJob does.
 func (s *session) buildTraining(ctx context.Context, flags *pflag.FlagSet, file string) (workflows.FinetuneJob, error) {
-	var job workflows.FinetuneJob
-	if file != "" {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return job, usagef("--file: %w", err)
-		}
-		if job, err = evalworker.DecodeFinetuneJob(b); err != nil {
-			return job, usagef("--file: %s: %w", file, err)
-		}
+	job, err := jobFrom(file, evalworker.DecodeFinetuneJob)
+	if err != nil {
+		return job, err
 	}
 	over := pflag.NewFlagSet("job", pflag.ContinueOnError)
 	finetuneFlags(over, &job)
@@ -133,7 +86,7 @@ func (s *session) buildTraining(ctx context.Context, flags *pflag.FlagSet, file 
 	if job.Bank != "" && job.Config == "" {
 		return job, usagef("--bank is of no use without --config")
 	}
-	err := absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--config", &job.Config, true}, pathFlag{"--bank", &job.Bank, true}, pathFlag{"--text", &job.Text, true})
+	err = absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--config", &job.Config, true}, pathFlag{"--bank", &job.Bank, true}, pathFlag{"--text", &job.Text, true})
 	if err != nil {
 		return job, err
 	}

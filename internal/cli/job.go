@@ -52,15 +52,9 @@ func jobFlags(f *pflag.FlagSet, j *workflows.Job) {
 // buildJob puts a job together: the file's keys, over them the flags that were given, under them the
 // defaults. Paths become absolute, and the revision of a model of the Hugging Face hub, which is fetched, a commit.
 func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file string) (workflows.Job, error) {
-	var job workflows.Job
-	if file != "" {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return job, usagef("--file: %w", err)
-		}
-		if job, err = evalworker.DecodeJob(b); err != nil {
-			return job, usagef("--file: %s: %w", file, err)
-		}
+	job, err := jobFrom(file, evalworker.DecodeJob)
+	if err != nil {
+		return job, err
 	}
 	over := pflag.NewFlagSet("job", pflag.ContinueOnError)
 	jobFlags(over, &job)
@@ -77,7 +71,7 @@ func (s *session) buildJob(ctx context.Context, flags *pflag.FlagSet, file strin
 	if err := job.Validate(); err != nil {
 		return job, usageError{err}
 	}
-	err := absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--text", &job.Text, true}, pathFlag{"--held-out-text", &job.HeldOutText, true}, pathFlag{"--bank", &job.Bank, false})
+	err = absolutePaths(pathFlag{"--model", &job.Model, true}, pathFlag{"--text", &job.Text, true}, pathFlag{"--held-out-text", &job.HeldOutText, true}, pathFlag{"--bank", &job.Bank, false})
 	if err != nil {
 		return job, err
 	}

@@ -306,13 +306,13 @@ func (s *session) jobWatch(ctx context.Context, b *backend, id string) error {
 		if err != nil {
 			return err
 		}
-		return s.printTraining(training{id: id, folder: st.Folder, job: job}, b, 0)
+		return s.printTraining(training{placed{id: id, folder: st.Folder}, job}, b, 0)
 	}
 	job, err := readJob(st.Folder)
 	if err != nil {
 		return err
 	}
-	return s.printResult(plan{id: id, folder: st.Folder, job: job}, b, 0)
+	return s.printResult(plan{placed{id: id, folder: st.Folder}, job}, b, 0)
 }
 
 // jobCancel cancels a run.

@@ -3,18 +3,12 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/paretopress/paretopress/evalworker"
-	"github.com/paretopress/paretopress/internal/devserver"
-	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/search"
 	"github.com/paretopress/paretopress/workflows"
 )
@@ -87,77 +81,14 @@ func (s *session) run(ctx context.Context, flags *pflag.FlagSet, rf runFlags) er
 			return err
 		}
 	}
-	b, err := s.backendFor(ctx, rf, p.job.Workers)
-	if err != nil {
-		return err
-	}
-	defer func() { b.close(s) }()
-	if p.again && !rf.resume {
-		if running, err := b.running(ctx, p.id); err != nil {
+	return s.carryOut(ctx, rf, aRun, p.placed, p.job.Workers, deeds{
+		write: func() error { return evalworker.WriteJob(p.folder, p.job) },
+		start: func(b *backend) error {
+			in := workflows.RunInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Space: p.job.Space, Target: p.job.Target,
+				Method: p.job.Method, Seed: p.job.Seed, Budget: p.job.Budget, Heal: p.job.Heal, Tuning: s.tuning(), Attributes: b.attributes(ctx)}
+			_, err := workflows.Start(ctx, b.client, in)
 			return err
-		} else if !running {
-			return usagef("%s holds an unfinished run of this job; go on with it by adding --resume", p.folder)
-		}
-	}
-	if err := s.writeFolder(p); err != nil {
-		return err
-	}
-	return s.carryOut(ctx, b, p)
-}
-
-// backendFor finds the server for a run: one that is there, or the embedded one with workers.
-func (s *session) backendFor(ctx context.Context, rf runFlags, workers int) (*backend, error) {
-	b, err := s.connect(ctx)
-	if !errors.Is(err, errNoServer) {
-		return b, err
-	}
-	s.say("starting the Temporal server on %s", s.data)
-	return s.serve(ctx, devserver.Options{Port: rf.port, UIPort: rf.uiPort}, workers, runtime.GOMAXPROCS(0))
-}
-
-// writeFolder makes the run folder, its job.yaml and its entry among the runs of the data folder.
-func (s *session) writeFolder(p plan) error {
-	if !p.again {
-		if err := os.MkdirAll(p.folder, 0o755); err != nil {
-			return err
-		}
-		if err := durable.Write(filepath.Join(p.folder, "id"), []byte(p.id+"\n")); err != nil {
-			return err
-		}
-		if err := evalworker.WriteJob(p.folder, p.job); err != nil {
-			return err
-		}
-	}
-	return s.registerRun(p.id, p.folder)
-}
-
-// carryOut starts the workflow or attaches to it, follows it to its end and prints the result.
-func (s *session) carryOut(ctx context.Context, b *backend, p plan) error {
-	in := workflows.RunInput{Folder: p.folder, ID: p.id, Model: p.job.ModelName(), Space: p.job.Space, Target: p.job.Target,
-		Method: p.job.Method, Seed: p.job.Seed, Budget: p.job.Budget, Heal: p.job.Heal, Tuning: s.tuning(), Attributes: b.attributes(ctx)}
-	if _, err := workflows.Start(ctx, b.client, in); err != nil {
-		return err
-	}
-	began := time.Now()
-	s.say("run     %s", p.id)
-	s.say("folder  %s", p.folder)
-	if url := b.runURL(p.id); url != "" {
-		s.say("watch   %s", url)
-	}
-	if !b.embedded() {
-		s.warnWithoutWorkers(ctx, b)
-	}
-	err := s.follow(ctx, b, p.id)
-	if ctx.Err() != nil {
-		if b.embedded() {
-			s.say("\nstopping; go on with: paretopress run --resume --out %s%s", p.folder, s.dataFlag())
-		} else {
-			s.say("\nthe job goes on; watch it with: paretopress jobs watch %s%s", p.id, s.serverFlags())
-		}
-		return errInterrupted
-	}
-	if err != nil {
-		return fmt.Errorf("run %s: %w; go on with: paretopress run --resume --out %s", p.id, err, p.folder)
-	}
-	return s.printResult(p, b, time.Since(began))
+		},
+		print: func(b *backend, took time.Duration) error { return s.printResult(p, b, took) },
+	})
 }

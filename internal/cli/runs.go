@@ -35,21 +35,16 @@ const (
 )
 
 // findRun returns the folder of a run that is named by its id or its folder.
-func (s *session) findRun(run string) (string, error) { return s.findWith(run, runFile, "run") }
+func (s *session) findRun(run string) (string, error) { return s.findWith(run, aRun) }
 
-// findTraining returns the folder of a training that is named by its id or its folder.
-func (s *session) findTraining(name string) (string, error) {
-	return s.findWith(name, trainingFile, "training")
-}
-
-// findWith returns the folder of a run or training, which must have a file.
-func (s *session) findWith(name, file, what string) (string, error) {
-	folder, err := s.findJob(name, what)
+// findWith returns the folder of a job of a kind.
+func (s *session) findWith(name string, k jobKind) (string, error) {
+	folder, err := s.findJob(name, k.name)
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(filepath.Join(folder, file)); err != nil {
-		return "", usagef("%s is not the folder of a %s: it has no %s", folder, what, file)
+	if _, err := os.Stat(filepath.Join(folder, k.file)); err != nil {
+		return "", usagef("%s is not the folder of a %s: it has no %s", folder, k.name, k.file)
 	}
 	return folder, nil
 }
