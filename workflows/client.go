@@ -19,18 +19,10 @@ import (
 // Start starts the run, or attaches to it if a workflow of its id is running. A run that ended may be
 // started again: it goes on from its folder.
 func Start(ctx context.Context, c client.Client, in RunInput) (client.WorkflowRun, error) {
-	o := client.StartWorkflowOptions{
-		ID:                       in.ID,
-		TaskQueue:                WorkflowQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		StaticSummary:            fmt.Sprintf("%s %s %s", in.Model, in.Space, in.Target),
-		Memo: map[string]any{"folder": in.Folder, "model": in.Model, "space": in.Space, "target": in.Target,
-			"method": in.Method, "seed": in.Seed, "budget": in.Budget},
-	}
-	if in.Attributes {
-		o.TypedSearchAttributes = temporal.NewSearchAttributes(AttributeModel.ValueSet(in.Model), AttributePhase.ValueSet(PhasePrepare))
-	}
+	o := startOptions(in.ID, in.Model, in.Attributes)
+	o.StaticSummary = fmt.Sprintf("%s %s %s", in.Model, in.Space, in.Target)
+	o.Memo = map[string]any{"folder": in.Folder, "model": in.Model, "space": in.Space, "target": in.Target,
+		"method": in.Method, "seed": in.Seed, "budget": in.Budget}
 	run, err := c.ExecuteWorkflow(ctx, o, WorkflowCompress, in)
 	if err != nil {
 		return nil, fmt.Errorf("workflows: start run %s: %w", in.ID, err)
@@ -41,22 +33,28 @@ func Start(ctx context.Context, c client.Client, in RunInput) (client.WorkflowRu
 // StartFinetune starts the training, or attaches to it if a workflow of its id is running. One that ended may be started again: it goes on from
 // its folder.
 func StartFinetune(ctx context.Context, c client.Client, in FinetuneInput) (client.WorkflowRun, error) {
-	o := client.StartWorkflowOptions{
-		ID:                       in.ID,
-		TaskQueue:                WorkflowQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		StaticSummary:            fmt.Sprintf("%s %s", in.Model, in.Method),
-		Memo:                     map[string]any{"folder": in.Folder, "model": in.Model, "method": in.Method, "objective": in.Objective, "steps": in.Steps},
-	}
-	if in.Attributes {
-		o.TypedSearchAttributes = temporal.NewSearchAttributes(AttributeModel.ValueSet(in.Model), AttributePhase.ValueSet(PhasePrepare))
-	}
+	o := startOptions(in.ID, in.Model, in.Attributes)
+	o.StaticSummary = fmt.Sprintf("%s %s", in.Model, in.Method)
+	o.Memo = map[string]any{"folder": in.Folder, "model": in.Model, "method": in.Method, "objective": in.Objective, "steps": in.Steps}
 	run, err := c.ExecuteWorkflow(ctx, o, WorkflowFinetune, in)
 	if err != nil {
 		return nil, fmt.Errorf("workflows: start training %s: %w", in.ID, err)
 	}
 	return run, nil
+}
+
+// startOptions are those of a job: who starts it again attaches to it or, when it has ended, has it go on.
+func startOptions(id, model string, attributes bool) client.StartWorkflowOptions {
+	o := client.StartWorkflowOptions{
+		ID:                       id,
+		TaskQueue:                WorkflowQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	}
+	if attributes {
+		o.TypedSearchAttributes = temporal.NewSearchAttributes(AttributeModel.ValueSet(model), AttributePhase.ValueSet(PhasePrepare))
+	}
+	return o
 }
 
 // AskStatus asks a run or a training how it stands, and the workflow that works for it at present: its search, the
