@@ -151,7 +151,7 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 	c, width := m.config, m.config.Width(layer)
 	heads := m.heads(width)
 	if c.Has(layer, 0) {
-		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, heads, r, s, t) }); err != nil {
+		if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, attention, heads, r, s, t, nil) }); err != nil {
 			return err
 		}
 	}
@@ -160,7 +160,7 @@ func (m *Model) observe(ctx context.Context, b *batch, layer int, attention, mlp
 			m.attend(b, layer, attention, heads, r, s, t)
 		}
 		if c.Has(layer, 1) {
-			m.feed(b, layer, mlp, width.FFN, r, s, t)
+			m.feed(b, layer, mlp, width.FFN, r, s, t, nil)
 		}
 	})
 	if err != nil || grams == nil {

@@ -183,6 +183,7 @@ func (e *evaluation) start(p plan, depth int) error {
 
 // keep keeps the residual stream of each window.
 func (e *evaluation) keep() {
+	e.m.yieldActivations()
 	for i := range e.b.windows {
 		key := stateKey(e.keys[i], e.path)
 		if !e.m.states.has(key) && 4*int64(len(e.window(i))) <= e.m.states.limit {

@@ -168,7 +168,7 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 			return err
 		}
 		defer m.done(ws)
-		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, channels, r, s, nil) })
+		return m.each(ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, channels, r, s, nil, nil) })
 	}
 	heads, choices := m.liveHeads(layer, s.width, s.choices)
 	ws, err := m.matrices(choices)
@@ -176,14 +176,14 @@ func (m *Model) advance(ctx context.Context, b *batch, layer, sub int, s step) e
 		return err
 	}
 	defer m.done(ws)
-	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, heads, r, s, nil) }); err != nil {
+	if err := m.each(ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, heads, r, s, nil, nil) }); err != nil {
 		return err
 	}
 	return m.each(ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, heads, r, s, nil) })
 }
 
 // project computes the queries, keys and values of a row block.
-func (m *Model) project(b *batch, layer int, ws []*panels, heads heads, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) project(b *batch, layer int, ws []*panels, heads heads, r rowBlock, s *scratch, tap *tap, keep activations) {
 	c, l := m.config, &m.layers[layer]
 	width, kvWidth := len(heads.list)*c.HeadDim, heads.kv*c.HeadDim
 	in := m.normed(b, l.attnNorm, r, s, tap, tapAttention)
@@ -201,6 +201,11 @@ func (m *Model) project(b *batch, layer int, ws []*panels, heads heads, r rowBlo
 	m.apply(s.v, kvWidth, kvWidth, l.modules[roleV], ws[roleV], in, r.n)
 	for i := range r.n {
 		row := q[i*ld:][:width]
+		if keep != nil {
+			copy(keep[0].row(r.row+i), row)
+			copy(keep[1].row(r.row+i), s.k[i*kvWidth:])
+			copy(keep[2].row(r.row+i), s.v[i*kvWidth:])
+		}
 		m.turn(row, l.qNorm, r.first+i)
 		m.turn(s.k[i*kvWidth:][:kvWidth], l.kNorm, r.first+i)
 		kernel.Scale(row, m.turns.scale)
@@ -247,7 +252,7 @@ func (m *Model) attend(b *batch, layer int, ws []*panels, heads heads, r rowBloc
 }
 
 // feed adds the output of a layer's MLP to the residual stream.
-func (m *Model) feed(b *batch, layer int, ws []*panels, channels int, r rowBlock, s *scratch, tap *tap) {
+func (m *Model) feed(b *batch, layer int, ws []*panels, channels int, r rowBlock, s *scratch, tap *tap, keep activations) {
 	const first = roleGate // of ws
 	l := &m.layers[layer]
 	in := m.normed(b, l.mlpNorm, r, s, tap, tapMLP)
@@ -257,13 +262,18 @@ func (m *Model) feed(b *batch, layer int, ws []*panels, channels int, r rowBlock
 	for at := 0; at < channels; at += ffnCols {
 		n := min(ffnCols, channels-at)
 		p0, p1 := at/panelRows, ceil(at+n, panelRows)/panelRows
-		ws[roleGate-first].times(s.gate, ffnCols, in, r.n, p0, p1)
-		ws[roleUp-first].times(s.up, ffnCols, in, r.n, p0, p1)
+		gate, up, ld := s.gate, s.up, ffnCols
+		if keep != nil {
+			ld = keep[0].ld
+			gate, up = keep[0].data[r.row*ld+at:], keep[1].data[r.row*ld+at:]
+		}
+		ws[roleGate-first].times(gate, ld, in, r.n, p0, p1)
+		ws[roleUp-first].times(up, ld, in, r.n, p0, p1)
 		for i := range r.n {
-			gate := s.gate[i*ffnCols:][:n]
-			kernel.SiLUMul(gate, gate, s.up[i*ffnCols:][:n])
-			tap.record(tapDown, r, i, at, gate)
-			act.write(i, at, gate)
+			out := s.gate[i*ffnCols:][:n]
+			kernel.SiLUMul(out, gate[i*ld:][:n], up[i*ld:][:n])
+			tap.record(tapDown, r, i, at, out)
+			act.write(i, at, out)
 		}
 	}
 	for i := range r.n {

@@ -45,7 +45,9 @@ type backward struct {
 	sink   func(*Product) error
 	failed error // of a product in the sink's hands
 
-	kept []([]float32) // [rows x Hidden] residual stream before each step that the backward pass comes to
+	kept        []([]float32) // [rows x Hidden] residual stream before each step that the backward pass comes to
+	activations []activations // of each step; nil where there is no room
+	room        int64         // bytes left for those
 	// dy is the gradient of the residual stream after the step in hand, next that before it.
 	dy, next operand
 	in, din  operand // normed input of a sub-block, and its gradient
@@ -68,8 +70,9 @@ type backward struct {
 // Weights of c may change from call to call under the same names: nothing of them is kept. In exact numerics the result is the same bits
 // on every CPU and for every number of threads; in fast numerics inputs of the products with weight matrices are rounded to
 // bfloat16, those within attention are not. All windows of a call pass together: the hidden states before each
-// sub-block are in memory, and the activations of one sub-block, which is run forward a second time. The backward pass goes no further than
-// to what is wanted. An error of sink ends the call and is returned.
+// sub-block are in memory, and the activations of one sub-block, which is run forward a second time; those of further ones are kept from the first
+// time as far as half of [Options].Cache has room for them. The backward pass goes no further than to what is wanted. An error of sink ends the
+// call and is returned.
 //
 // Gradient fails as [Model.Score] does, and with an error that matches [ErrNotFinite] where a weight, the loss or the gradient of a hidden state is NaN or
 // infinite, which names the tensor or sub-block.
@@ -92,6 +95,8 @@ func (m *Model) Gradient(ctx context.Context, windows [][]int32, c Candidate, lo
 		g.want = func(string) bool { return true }
 	}
 	g.b = m.layout(windows, span{0, len(windows)})
+	g.room = m.states.limit
+	m.yieldStates()
 	if err := g.head.begin(g, loss); err != nil {
 		return LossValue{}, err
 	}
@@ -180,24 +185,31 @@ func (g *backward) forward(last int) error {
 		return err
 	}
 	g.kept = append(g.kept, make([][]float32, max(0, len(g.plan.steps)-len(g.kept)))...)
+	g.activations = append(g.activations, make([]activations, max(0, len(g.plan.steps)-len(g.activations)))...)
 	for i, s := range g.plan.steps {
 		if s.dropped {
 			continue
 		}
 		if i >= last {
 			g.kept[i] = grow(g.kept[i], size)
-			copy(g.kept[i], b.x)
 		}
-		if err := g.advance(i, s); err != nil {
+		if err := g.advance(i, s, i >= last); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// advance takes the residual stream through one sub-block, as Model.advance does with weights that may be kept.
-func (g *backward) advance(step int, s step) error {
+// advance takes the residual stream through one sub-block, as Model.advance does with weights that may be kept. What the backward pass needs of a
+// step that it comes to is kept.
+func (g *backward) advance(step int, s step, back bool) error {
 	m, b, layer := g.m, g.b, step/2
+	hidden := m.config.Hidden
+	remember := func(r rowBlock) {
+		if back {
+			copy(g.kept[step][r.row*hidden:][:r.n*hidden], b.x[r.row*hidden:])
+		}
+	}
 	ws := make([]*panels, len(s.choices))
 	for i, c := range s.choices {
 		p, err := g.decode(&g.weights[step%2*roleGate+i], c, true, false)
@@ -207,11 +219,26 @@ func (g *backward) advance(step int, s step) error {
 		ws[i] = p.w
 	}
 	width := s.width
+	var keep activations
 	if step%2 == 1 {
-		return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.feed(b, layer, ws, width.FFN, r, s, nil) })
+		if back {
+			keep = g.keep(step, width.FFN, width.FFN)
+		}
+		return m.each(g.ctx, b, func(r rowBlock, s *scratch) {
+			remember(r)
+			m.feed(b, layer, ws, width.FFN, r, s, nil, keep)
+		})
 	}
 	heads := m.heads(width)
-	if err := m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.project(b, layer, ws, heads, r, s, nil) }); err != nil {
+	if back {
+		d := m.config.HeadDim
+		keep = g.keep(step, width.Heads*d, width.KVHeads*d, width.KVHeads*d)
+	}
+	err := m.each(g.ctx, b, func(r rowBlock, s *scratch) {
+		remember(r)
+		m.project(b, layer, ws, heads, r, s, nil, keep)
+	})
+	if err != nil {
 		return err
 	}
 	return m.each(g.ctx, b, func(r rowBlock, s *scratch) { m.attend(b, layer, ws, heads, r, s, nil) })
@@ -221,7 +248,8 @@ func (g *backward) advance(step int, s step) error {
 func (g *backward) step(i int) error {
 	for j, c := range g.plan.steps[i].choices {
 		role := i%2*roleGate + j
-		if _, err := g.decode(&g.weights[role], c, role != roleO && role != roleDown, true); err != nil {
+		again := role != roleO && role != roleDown && g.activations[i] == nil
+		if _, err := g.decode(&g.weights[role], c, again, true); err != nil {
 			return err
 		}
 	}

@@ -37,18 +37,26 @@ func (a *attentionBackward) run(g *backward, layer int, x []float32) error {
 	width, kvWidth := w.Heads*d, w.KVHeads*d
 	g.in.reset(n, m.config.Hidden)
 	g.din.reset(n, m.config.Hidden)
-	for _, o := range []*operand{&a.q, &a.ctx, &a.dctx, &a.dq, &a.headK, &a.headV} {
+	for _, o := range []*operand{&a.ctx, &a.dctx, &a.dq, &a.headK, &a.headV} {
 		o.reset(n, width)
 	}
-	for _, o := range []*operand{&a.k, &a.v, &a.dk, &a.dv} {
+	for _, o := range []*operand{&a.dk, &a.dv} {
 		o.reset(n, kvWidth)
+	}
+	kept := g.activations[2*layer]
+	for i, o := range []*operand{&a.q, &a.k, &a.v} {
+		if kept != nil {
+			o.swap(&kept[i])
+		} else {
+			o.reset(n, [...]int{width, kvWidth, kvWidth}[i])
+		}
 	}
 	if l.qNorm != nil {
 		a.plainQ.reset(n, width)
 		a.plainK.reset(n, kvWidth)
 	}
 	g.next.changed()
-	if err := m.each(g.ctx, g.b, func(r rowBlock, s *scratch) { a.project(g, l, x, r, s) }); err != nil {
+	if err := m.each(g.ctx, g.b, func(r rowBlock, s *scratch) { a.project(g, l, x, kept != nil, r, s) }); err != nil {
 		return err
 	}
 	m.pool.Run(heads*len(g.b.windows), func(i int) {
@@ -91,13 +99,15 @@ func (a *attentionBackward) emit(g *backward, layer int) error {
 	return g.emitNorm(normName(layer, 0), g.din.cols, &g.din)
 }
 
-// project computes queries, keys and values of a row block again, and the gradient of the heads' output.
-func (a *attentionBackward) project(g *backward, l *layer, x []float32, r rowBlock, s *scratch) {
+// project computes queries, keys and values of a row block again, unless they are kept, and the gradient of the heads' output.
+func (a *attentionBackward) project(g *backward, l *layer, x []float32, kept bool, r rowBlock, s *scratch) {
 	m := g.m
 	g.normed(x, l.attnNorm, r)
-	in := g.in.read(m, r.row, r.n, &s.in)
-	for role, o := range []*operand{&a.q, &a.k, &a.v} {
-		m.apply(o.data[r.row*o.ld:], o.ld, o.cols, l.modules[role], g.weights[role].w, in, r.n)
+	if !kept {
+		in := g.in.read(m, r.row, r.n, &s.in)
+		for role, o := range []*operand{&a.q, &a.k, &a.v} {
+			m.apply(o.data[r.row*o.ld:], o.ld, o.cols, l.modules[role], g.weights[role].w, in, r.n)
+		}
 	}
 	a.dctx.product(r.row, r.n, g.weights[roleO].t, g.dy.read(m, r.row, r.n, &s.in), false)
 	for i := range r.n {

@@ -15,11 +15,18 @@ func (f *mlpBackward) run(g *backward, layer int, x []float32) error {
 	modules := &l.modules
 	g.in.reset(g.b.rows, m.config.Hidden)
 	g.din.reset(g.b.rows, m.config.Hidden)
-	for _, o := range []*operand{&f.gate, &f.up, &f.act} {
-		o.reset(g.b.rows, g.plan.steps[2*layer+1].width.FFN)
+	channels := g.plan.steps[2*layer+1].width.FFN
+	f.act.reset(g.b.rows, channels)
+	kept := g.activations[2*layer+1]
+	for i, o := range []*operand{&f.gate, &f.up} {
+		if kept != nil {
+			o.swap(&kept[i])
+		} else {
+			o.reset(g.b.rows, channels)
+		}
 	}
 	g.next.changed()
-	err := m.each(g.ctx, g.b, func(r rowBlock, s *scratch) { f.rows(g, l, x, r, s) })
+	err := m.each(g.ctx, g.b, func(r rowBlock, s *scratch) { f.rows(g, l, x, kept != nil, r, s) })
 	if err != nil {
 		return err
 	}
@@ -35,13 +42,15 @@ func (f *mlpBackward) run(g *backward, layer int, x []float32) error {
 	return g.emitNorm(normName(layer, 1), g.din.cols, &g.din)
 }
 
-// rows does so for a row block.
-func (f *mlpBackward) rows(g *backward, l *layer, x []float32, r rowBlock, s *scratch) {
+// rows does so for a row block; with kept, gate and up are there already.
+func (f *mlpBackward) rows(g *backward, l *layer, x []float32, kept bool, r rowBlock, s *scratch) {
 	m, gate, up, down := g.m, &g.weights[roleGate], &g.weights[roleUp], &g.weights[roleDown]
 	g.normed(x, l.mlpNorm, r)
-	in := g.in.read(m, r.row, r.n, &s.in)
-	f.gate.product(r.row, r.n, gate.w, in, false)
-	f.up.product(r.row, r.n, up.w, in, false)
+	if !kept {
+		in := g.in.read(m, r.row, r.n, &s.in)
+		f.gate.product(r.row, r.n, gate.w, in, false)
+		f.up.product(r.row, r.n, up.w, in, false)
+	}
 	f.act.product(r.row, r.n, down.t, g.dy.read(m, r.row, r.n, &s.in), false)
 	for i := r.row; i < r.row+r.n; i++ {
 		kernel.SiLUMulGrad(f.act.row(i), f.gate.row(i), f.up.row(i))

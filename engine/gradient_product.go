@@ -85,23 +85,21 @@ const outerRows = 4 * panelRows
 
 func (o outer) dense(m *Model, dst []float32, from, to int) {
 	left, right := o.dy.left(m), o.x.right(m)
-	blocks := ceil(to-from, outerRows) / outerRows
+	blocks, panels := ceil(to-from, outerRows)/outerRows, ceil(o.x.cols, panelRows)/panelRows
 	// Few blocks are divided by columns, too.
-	split := min(max(1, 2*m.threads/blocks), right.count())
+	split := min(max(1, 2*m.threads/blocks), panels)
 	m.pool.Run(blocks*split, func(i int) {
 		first := from + i/split*outerRows
-		p0, p1 := right.count()*(i%split)/split, right.count()*(i%split+1)/split
-		right.product(dst[(first-from)*o.x.cols+p0*panelRows:], o.x.cols, left.from(first), min(outerRows, to-first), p0, p1, false)
+		p0, p1 := panels*(i%split)/split, panels*(i%split+1)/split
+		part := dst[(first-from)*o.x.cols+p0*panelRows:]
+		for c, w := range right { // while the part is in the second-level cache
+			w.product(part, o.x.cols, left.from(c*o.dy.cols+first), min(outerRows, to-first), p0, p1, c > 0)
+		}
 	})
 }
 
-const (
-	// samplePositions is the number of positions that a sampled element is summed over at a time: part of its definition. The
-	// inputs of as many stay in the second-level cache.
-	samplePositions = 512
-	// sampleIndices is the least number of elements that a thread computes at a time.
-	sampleIndices = 1024
-)
+// sampleIndices is the least number of elements that a thread computes at a time.
+const sampleIndices = 1024
 
 func (o outer) sampled(m *Model, dst []float32, indices []int32) {
 	dy, x := o.dy.transposed(m), o.x.transposed(m)
@@ -122,15 +120,16 @@ func sampledPart(dst []float32, indices, columns []int32, o outer, dy, x []float
 		columns[j] = at % cols
 	}
 	clear(dst)
-	for first := 0; first < o.x.n; first += samplePositions {
-		n := min(samplePositions, o.x.n-first)
+	for c := range o.x.chunks() {
+		_, n := o.x.chunk(c)
+		dy, x := dy[c*o.dy.cols*chunkRows:], x[c*o.x.cols*chunkRows:]
 		for j := 0; j < len(indices); {
 			row := indices[j] / cols
 			end := j + 1
 			for end < len(indices) && indices[end]/cols == row {
 				end++
 			}
-			kernel.Dots(dst[j:end], dy[int(row)*o.dy.stride+first:][:n], x[first:], o.x.stride, columns[j:end])
+			kernel.Dots(dst[j:end], dy[int(row)*chunkRows:][:n], x, chunkRows, columns[j:end])
 			j = end
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -362,6 +363,61 @@ func TestGradientBits(t *testing.T) {
 	}
 }
 
+// TestGradientCache has room for the activations of no sub-block, of some and of all: the same bits, also where sub-blocks differ in width, where the
+// pass back ends early, and where the room is shared with hidden states of candidates. The room is not exceeded, but for what one layer needs anyway.
+func TestGradientCache(t *testing.T) {
+	model := gradientModels()["qwen3"]
+	long, short := model.texts(131, 40, 2), model.texts(50)
+	candidate, _ := model.student(t)
+	dropped := Candidate{"model.layers.1.mlp": {Name: "drop"}}
+	upper := func(name string) bool { return strings.Contains(name, "layers.1") }
+	calls := []struct {
+		windows [][]int32
+		c       Candidate
+		want    func(string) bool
+	}{{long, nil, nil}, {short, candidate, nil}, {long, candidate, upper}, {short, dropped, nil}, {long, dropped, nil}}
+	for _, numerics := range []Numerics{Exact, Fast} {
+		var all []map[string][]float32 // of the calls without a cache
+		layer := int64(0)              // bytes for one without a cache
+		for _, cache := range []int64{0, 500 << 10, 1 << 30} {
+			m := model.open(t, Options{Threads: 2, Numerics: numerics, Cache: cache})
+			for i, call := range calls {
+				got, _ := gradients(t, m, call.windows, call.c, Loss{}, call.want)
+				if cache == 0 {
+					all = append(all, got)
+				} else if !reflect.DeepEqual(got, all[i]) {
+					t.Errorf("%v numerics, cache of %d bytes: the gradients of call %d differ", numerics, cache, i)
+				}
+				kept, used := 0, m.states.used
+				for _, a := range m.back.activations {
+					for _, x := range a {
+						used += 4 * int64(cap(x.data))
+					}
+					if a != nil {
+						kept++
+					}
+				}
+				f, a := &m.back.mlp, &m.back.attention
+				for _, o := range []*operand{&f.gate, &f.up, &a.q, &a.k, &a.v} { // which exchange memory with those
+					used += 4 * int64(cap(o.data))
+				}
+				if cache == 0 {
+					layer = max(layer, used)
+				}
+				if used > cache/2+layer {
+					t.Errorf("cache of %d bytes, call %d: %d bytes are kept", cache, i, used)
+				}
+				if first := i == 0; first && kept != map[int64]int{0: 0, 500 << 10: 2, 1 << 30: 4}[cache] {
+					t.Errorf("cache of %d bytes: activations of %d sub-blocks are kept", cache, kept)
+				}
+				if _, err := m.Score(context.Background(), long, nil, []Candidate{nil, dropped, candidate}, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
 // TestGradientFast compares fast numerics with exact ones.
 func TestGradientFast(t *testing.T) {
 	model := gradientModels()["llama-tied"]
@@ -382,7 +438,7 @@ func TestGradientFast(t *testing.T) {
 func TestGradientAddsUp(t *testing.T) {
 	model := gradientModels()["llama"]
 	m := model.load(t, 2)
-	windows := model.texts(30, 20, 11)
+	windows := model.texts(300, 250, 11) // more positions than products take at a time
 	whole, value := gradients(t, m, windows, nil, Loss{}, nil)
 	var sum map[string][]float32
 	total := 0.0

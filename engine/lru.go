@@ -34,6 +34,13 @@ func (l *lru[V]) get(key string) (v V, ok bool) {
 // has reports whether a key has a value, which does not count as a use.
 func (l *lru[V]) has(key string) bool { return l.entries[key] != nil }
 
+// clear forgets everything.
+func (l *lru[V]) clear() {
+	clear(l.entries)
+	l.order.Init()
+	l.used = 0
+}
+
 // put keeps a value, whose key has none yet, and drops what there is no room for:
 // the value itself if it is larger than the limit.
 func (l *lru[V]) put(key string, v V) {

@@ -11,8 +11,8 @@ import (
 type Options struct {
 	Threads  int      // threads that compute; 0 stands for GOMAXPROCS
 	Numerics Numerics // Exact or Fast
-	// Cache is the memory, in bytes, for decoded weights and for hidden states that
-	// candidates share; 0 keeps neither. It decides speed, never a result.
+	// Cache is the memory, in bytes, for decoded weights and for hidden states that candidates share, or activations that
+	// Gradient's backward pass reads; 0 keeps none of them. It decides speed, never a result.
 	Cache int64
 }
 

@@ -44,6 +44,7 @@ def main():
     parser.add_argument("--text", default=os.path.join(subprocess.check_output(["go", "env", "GOROOT"], text=True).strip(),
                                                        "src/testdata/Isaac.Newton-Opticks.txt"))
     parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--cache-mb", type=int, default=6144, help="of ours: half is for activations")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -66,7 +67,8 @@ def main():
         note("PyTorch", *step())
         for what in ("all", "linear", "5%", "1%"):
             name = f"GradientSmolLM2/exact/{what}"
-            values = gobench.run(args.engine, gobench.exact(name), args.threads, "1x", PARETOPRESS_WINDOWS=str(args.windows))
+            values = gobench.run(args.engine, gobench.exact("Benchmark" + name), args.threads, "1x", PARETOPRESS_WINDOWS=str(args.windows),
+                                 PARETOPRESS_CACHE_MB=str(args.cache_mb))
             note(f"ours, {what}", *(values[name][unit] for unit in ("tokens/s", "tokens/cpu-s", "peak-MB")))
     torch.stdin.close()
     gobench.markdown(["", "tokens/s", "tokens/cpu-s", "peak MB", "x PyTorch"],

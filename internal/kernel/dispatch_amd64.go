@@ -227,6 +227,15 @@ func dot4Blocks(v variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, 
 	}
 }
 
+func fold4(v variant, sums *[4]float32, acc *[4 * lanes]float32) {
+	switch v {
+	case avx512, avx2:
+		fold4AVX2(sums, acc)
+	default:
+		fold4Go(sums, acc)
+	}
+}
+
 func roundBlocksBF16(v variant, dst *uint16, src *float32, blocks int) {
 	switch v {
 	case avx512:

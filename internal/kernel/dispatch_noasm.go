@@ -78,6 +78,8 @@ func dot4Blocks(_ variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, 
 	dot4Go(acc, x, y0, y1, y2, y3, blocks)
 }
 
+func fold4(_ variant, sums *[4]float32, acc *[4 * lanes]float32) { fold4Go(sums, acc) }
+
 func (p *productBF16) run(v variant) { p.expand(v) }
 
 func roundBlocksBF16(_ variant, dst *uint16, src *float32, blocks int) { roundGo(dst, src, blocks) }

@@ -118,12 +118,15 @@ func Dots(dst []float32, x, matrix []float32, ld int, rows []int32) {
 		if whole > 0 {
 			dot4Blocks(v, &acc, &x[0], &y[0][0], &y[1][0], &y[2][0], &y[3][0], whole/lanes)
 		}
-		for l := range m {
-			sums := (*block)(acc[l*lanes:])
-			for i := whole; i < n; i++ {
-				sums[i-whole] = fma32(x[i], y[l][i], sums[i-whole])
+		for i := whole; i < n; i++ {
+			for l := range m {
+				acc[l*lanes+i-whole] = fma32(x[i], y[l][i], acc[l*lanes+i-whole])
 			}
-			dst[j+l] += foldSum(sums)
+		}
+		var sums [4]float32
+		fold4(v, &sums, &acc)
+		for l := range m {
+			dst[j+l] += sums[l]
 		}
 	}
 }
@@ -174,6 +177,12 @@ func dotMulGo(acc *block, x, y, weight *float32, blocks int) {
 	s, w := unsafe.Slice(y, blocks*lanes), unsafe.Slice(weight, blocks*lanes)
 	for i, v := range unsafe.Slice(x, blocks*lanes) {
 		acc[i%lanes] = fma32(float32(v*w[i]), s[i], acc[i%lanes])
+	}
+}
+
+func fold4Go(sums *[4]float32, acc *[4 * lanes]float32) {
+	for j := range sums {
+		sums[j] = foldSum((*block)(acc[j*lanes:]))
 	}
 }
 

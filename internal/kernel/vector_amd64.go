@@ -216,6 +216,13 @@ func normGradAVX2(dst *float32, grad *float32, x *float32, weight *float32, r fl
 //go:noescape
 func dot4AVX2(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
 
+// fold4AVX2 computes, for each j,
+//
+//	sums[j] = foldSum(acc[j*16:][:16])
+//
+//go:noescape
+func fold4AVX2(sums *[4]float32, acc *[64]float32)
+
 // sumSquaresAVX2 computes, for 16·blocks elements, blocks >= 1,
 //
 //	acc[i%16] = fma32(x[i], x[i], acc[i%16])

@@ -1241,6 +1241,40 @@ loop:
 	VZEROUPPER
 	RET
 
+// func fold4AVX2(sums *[4]float32, acc *[64]float32)
+// Requires: AVX
+TEXT ·fold4AVX2(SB), NOSPLIT, $0-16
+	MOVQ         sums+0(FP), AX
+	MOVQ         acc+8(FP), CX
+	VMOVUPS      (CX), Y0
+	VADDPS       32(CX), Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVUPS      64(CX), Y1
+	VADDPS       96(CX), Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VMOVUPS      128(CX), Y2
+	VADDPS       160(CX), Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVUPS      192(CX), Y3
+	VADDPS       224(CX), Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VUNPCKLPS    X1, X0, X4
+	VUNPCKHPS    X1, X0, X0
+	VADDPS       X0, X4, X4
+	VUNPCKLPS    X3, X2, X0
+	VUNPCKHPS    X3, X2, X1
+	VADDPS       X1, X0, X0
+	VMOVLHPS     X0, X4, X1
+	VMOVHLPS     X4, X0, X0
+	VADDPS       X0, X1, X1
+	VMOVUPS      X1, (AX)
+	VZEROUPPER
+	RET
+
 // func sumSquaresAVX2(acc *[16]float32, x *float32, blocks int)
 // Requires: AVX, FMA3
 TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-24

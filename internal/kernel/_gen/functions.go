@@ -1,6 +1,9 @@
 package main
 
-import "github.com/mmcloughlin/avo/reg"
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
 
 // vector generates the functions on vectors: elementwise ones and reductions.
 func vector(g *gen) {
@@ -159,6 +162,37 @@ func (g *gen) gradients(i isa) {
 	for j, v := range sums {
 		g.each(func(i int) { g.VMOVUPS(v[i], at(acc, j*blockBytes+i*g.bytes)) })
 	}
+	g.end()
+
+	if i == avx512 { // wider registers have nothing to add
+		return
+	}
+	g.function(i, "fold4", "func(sums *[4]float32, acc *[64]float32)", `computes, for each j,
+
+	sums[j] = foldSum(acc[j*16:][:16])`)
+	dst, acc = g.argument("sums"), g.argument("acc")
+	var fours [4]reg.VecVirtual
+	for j := range fours {
+		eight, high := g.YMM(), g.XMM()
+		g.VMOVUPS(at(acc, j*blockBytes), eight)
+		g.VADDPS(at(acc, j*blockBytes+blockBytes/2), eight, eight)
+		g.VEXTRACTF128(operand.U8(1), eight, high)
+		fours[j] = g.XMM()
+		g.VADDPS(high, eight.AsX(), fours[j])
+	}
+	pair := func(a, b reg.VecVirtual) reg.VecVirtual { // a0+a2, b0+b2, a1+a3, b1+b3
+		low, high := g.XMM(), g.XMM()
+		g.VUNPCKLPS(b, a, low)
+		g.VUNPCKHPS(b, a, high)
+		g.VADDPS(high, low, low)
+		return low
+	}
+	low, high := pair(fours[0], fours[1]), pair(fours[2], fours[3])
+	even, odd := g.XMM(), g.XMM()
+	g.VMOVLHPS(high, low, even)
+	g.VMOVHLPS(low, high, odd)
+	g.VADDPS(odd, even, even)
+	g.VMOVUPS(even, operand.Mem{Base: dst})
 	g.end()
 }
 
