@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Adapters of package sparseft, loaded by Hugging Face PEFT and by the authors' implementation of SpIEL.
 
-    pip install peft accelerate psutil
+    pip install psutil
     git clone https://github.com/AlanAnsell/peft reference && git -C reference checkout 73b455b480c5a93ec17ff0e817f946df5899b2af
     PARETOPRESS_PEFT_OUT=/tmp/peft go test -count=1 ../../sparseft -run TestWriteForPEFT
     python check_peft.py --adapters /tmp/peft --reference reference
