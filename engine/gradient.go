@@ -53,6 +53,7 @@ type backward struct {
 	in, din  operand // normed input of a sub-block, and its gradient
 
 	dense []float32 // some rows of a gradient that is streamed
+	thin  thin
 
 	weights   [roles]pair
 	mlp       mlpBackward

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestProductAt compares sampled elements with dense rows, of every parameter.
+// TestProductAt compares sampled elements, and products with few rows, with dense rows, of every parameter.
 func TestProductAt(t *testing.T) {
 	for _, name := range []string{"llama-tied", "llama-bias"} {
 		model := gradientModels()[name]
@@ -36,6 +36,27 @@ func TestProductAt(t *testing.T) {
 			at := len(indices) / 2
 			if p.At(some, indices[at:at+1]); some[0] != got[at] {
 				t.Errorf("%s: element %d of %s is %v on its own, %v among others", name, indices[at], p.Name, some[0], got[at])
+			}
+			const k = 3
+			u, v := make([]float32, k*rows), make([]float32, k*cols)
+			for _, x := range [][]float32{u, v} {
+				for i := range x {
+					x[i] = float32(rng.NormFloat64())
+				}
+			}
+			left, right, wantLeft, wantRight := make([]float32, k*cols), make([]float32, k*rows), make([]float32, k*cols), make([]float32, k*rows)
+			for q := range k {
+				for i := range rows {
+					for j := range cols {
+						wantLeft[q*cols+j] += u[q*rows+i] * dense[i*cols+j]
+						wantRight[q*rows+i] += v[q*cols+j] * dense[i*cols+j]
+					}
+				}
+			}
+			p.Left(left, u, k)
+			p.Right(right, v, k)
+			if l, r := distance(left, wantLeft), distance(right, wantRight); l > 1e-5 || r > 1e-5 {
+				t.Errorf("%s: products of %d rows with %s differ by %.3g and %.3g", name, k, p.Name, l, r)
 			}
 			from, to := rows/3, rows/3+(rows+1)/2
 			part := make([]float32, (to-from)*cols)

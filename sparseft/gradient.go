@@ -17,6 +17,16 @@ type Gradient interface {
 	At(dst []float32, indices []int32)
 }
 
+// Factored is a [Gradient] G that is multiplied without being computed, which saves low-rank methods most of its cost. What is said of Gradient's
+// methods holds for these.
+type Factored interface {
+	Gradient
+	// Left puts U·G, k x columns, in dst, for U of k x rows; all are row-major.
+	Left(dst, u []float32, k int)
+	// Right puts V·Gᵀ, k x rows, in dst, for V of k x columns.
+	Right(dst, v []float32, k int)
+}
+
 // Base gives the weights that training starts from: of a quantized level those it decodes to.
 type Base interface {
 	// Rows puts the weights of the rows from to to-1, row-major, in dst.

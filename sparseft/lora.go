@@ -54,6 +54,33 @@ func (l *lowRank) block(block []float32, from, to int) {
 	}
 }
 
+// project adds to the gradients of the factors without the dense one.
+func (l *lowRank) project(g Factored) error {
+	da, db, bT := make([]float32, len(l.a)), make([]float32, len(l.b)), make([]float32, len(l.b))
+	for i := range l.rows {
+		for q := range l.rank {
+			bT[q*l.rows+i] = l.b[i*l.rank+q]
+		}
+	}
+	g.Left(da, bT, l.rank)
+	g.Right(db, l.a, l.rank)
+	if i := finite(da); i >= 0 {
+		return fmt.Errorf("the gradient of %s.lora_A is %v at row %d, column %d", l.name, da[i], i/l.cols, i%l.cols)
+	}
+	if i := finite(db); i >= 0 {
+		return fmt.Errorf("the gradient of %s.lora_B is %v at row %d, column %d", l.name, db[i], i%l.rows, i/l.rows)
+	}
+	for i, x := range da {
+		l.sumA[i] += float32(l.scale * float64(x))
+	}
+	for i := range l.rows {
+		for q := range l.rank {
+			l.sumB[i*l.rank+q] += float32(l.scale * float64(db[q*l.rows+i]))
+		}
+	}
+	return nil
+}
+
 // begin and end bracket the blocks of a microbatch.
 func (l *lowRank) begin() { l.da = make([]float64, len(l.a)) }
 
@@ -128,6 +155,9 @@ func newLoRA(t *tensor, o *Options, rank int) *lora {
 }
 
 func (l *lora) add(g Gradient, _ *moment) error {
+	if f, ok := g.(Factored); ok && !l.masked {
+		return l.project(f)
+	}
 	l.begin()
 	if err := l.scan(g, l.masked, &l.lowRank); err != nil {
 		return err

@@ -164,8 +164,10 @@ func TestSM3(t *testing.T) {
 // TestLoRAGradients compares the gradients of the factors with central differences of the loss in float64.
 func TestLoRAGradients(t *testing.T) {
 	const rows, cols, rank = 4, 5, 2
-	for _, masked := range []bool{false, true} {
+	for _, how := range []string{"dense", "masked", "factored"} {
+		masked := how == "masked"
 		p := newProblem(3, 6, [2]int{rows, cols})
+		p.factor = how == "factored"
 		o := options(LoRA, 3, 0)
 		if masked {
 			o.LowRank = MergedMasked
@@ -217,7 +219,7 @@ func TestLoRAGradients(t *testing.T) {
 				v[i] = x
 				want := (up - down) / (2 * h)
 				if d := math.Abs(float64(sums[i]) - want); d > 1e-3+1e-4*math.Abs(want) {
-					t.Errorf("masked %v, factor %d, weight %d: gradient %v, central difference %v", masked, which, i, sums[i], want)
+					t.Errorf("%s, factor %d, weight %d: gradient %v, central difference %v", how, which, i, sums[i], want)
 				}
 			}
 		}

@@ -38,6 +38,37 @@ func (f factors) At(dst []float32, indices []int32) {
 	}
 }
 
+// multiplied is a gradient that is never read, only multiplied.
+type multiplied struct{ factors }
+
+func (multiplied) Rows([]float32, int, int) {
+	panic("the rows of a gradient that can be multiplied were read")
+}
+
+func (m multiplied) Left(dst, u []float32, k int) {
+	for q := range k {
+		for j := range m.cols {
+			sum := 0.0
+			for i := range m.rows {
+				sum += float64(float64(u[q*m.rows+i]) * float64(m.one(i, j)))
+			}
+			dst[q*m.cols+j] = float32(sum)
+		}
+	}
+}
+
+func (m multiplied) Right(dst, v []float32, k int) {
+	for q := range k {
+		for i := range m.rows {
+			sum := 0.0
+			for j := range m.cols {
+				sum += float64(float64(v[q*m.cols+j]) * float64(m.one(i, j)))
+			}
+			dst[q*m.rows+i] = float32(sum)
+		}
+	}
+}
+
 // problem is a linear regression for every tensor: ½‖X·W'ᵀ - X·W*ᵀ‖², of samples that the number of the microbatch decides.
 // With frozen set, gradients are those at the weights trained from, whatever the working copy is.
 type problem struct {
@@ -46,6 +77,7 @@ type problem struct {
 	work    [][]float32
 	samples int
 	frozen  bool
+	factor  bool    // gradients are multiplied, not computed
 	noise   float64 // standard deviation of what is added to the outputs
 }
 
@@ -95,7 +127,11 @@ func (p *problem) gradient(from, to int) ([]Gradient, float64) {
 				loss += d * d / 2
 			}
 		}
-		out = append(out, f)
+		if p.factor {
+			out = append(out, multiplied{f})
+		} else {
+			out = append(out, f)
+		}
 	}
 	return out, loss
 }
