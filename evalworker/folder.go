@@ -52,10 +52,11 @@ type prepared struct {
 	Calibration []int        `json:"calibration"` // numbers of the windows
 	Search      []int        `json:"search"`
 	HeldOut     []int        `json:"held_out"`
-	Bank        *bank.Header `json:"bank,omitempty"` // of the bank that levels come from, if any needs calibration
-	Space       string       `json:"space"`          // digest of space.json
-	DenseBytes  int64        `json:"dense_bytes"`    // the model with every weight in 16 bits
-	Vocab       int          `json:"vocab"`          // of the model
+	Bank        *bank.Header `json:"bank,omitempty"`   // of the bank that levels come from, if any needs calibration
+	Space       string       `json:"space"`            // digest of space.json
+	Target      string       `json:"target,omitempty"` // of the search, where the job's is also for what healing puts beside the levels
+	DenseBytes  int64        `json:"dense_bytes"`      // the model with every weight in 16 bits
+	Vocab       int          `json:"vocab"`            // of the model
 }
 
 // run is a run folder that has been prepared.

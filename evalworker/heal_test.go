@@ -13,7 +13,7 @@ import (
 // healingFolder makes a run folder whose answers are healed.
 func healingFolder(t *testing.T, change func(*workflows.Job)) string {
 	return newFolder(t, tiny(t), func(j *workflows.Job) {
-		j.Heal, j.HealSteps, j.HealDensity = workflows.HealBest, 8, 0.2
+		j.Heal, j.HealMethod, j.HealSteps, j.HealDensity, j.Target = workflows.HealBest, "spiel-ag", 8, 0.02, "bpw=7"
 		if change != nil {
 			change(j)
 		}
@@ -21,10 +21,11 @@ func healingFolder(t *testing.T, change func(*workflows.Job)) string {
 }
 
 // TestHealing: the front holds the answer and what it became, which is better by more than its standard error, at bytes that count the delta where that
-// is beside the model.
+// is beside the model, and then keep to the target.
 func TestHealing(t *testing.T) {
 	for name, change := range map[string]func(*workflows.Job){
 		"quantized": nil,
+		"lora":      func(j *workflows.Job) { j.HealMethod, j.HealDensity, j.HealLearningRate, j.Target = "", 0, 1e-3, "size=34kB" },
 		"pruned": func(j *workflows.Job) {
 			j.Space, j.Target, j.QuantMethod, j.Group, j.SparsityMethod = workflows.SpaceSparsity, "sparsity=0.5", "", 0, "magnitude"
 		},
@@ -45,6 +46,9 @@ func TestHealing(t *testing.T) {
 			}
 			if h.Bytes != at.Bytes+h.Beside || (h.Beside == 0) != (name == "pruned") || (h.Bits == at.Bits) != (name == "pruned") {
 				t.Errorf("%s: healed %d bytes, %v bits, %d beside, the point %d bytes", name, h.Bytes, h.Bits, h.Beside, at.Bytes)
+			}
+			if name == "quantized" && h.Bits > 7 || name == "lora" && h.Bytes > 34_000 {
+				t.Errorf("%s: %v bits, %d bytes: more than the target", name, h.Bits, h.Bytes)
 			}
 			if _, err := os.Stat(filepath.Join(folder, filepath.FromSlash(h.Delta))); err != nil {
 				t.Error(err)
@@ -122,6 +126,7 @@ func TestHealedPointsExport(t *testing.T) {
 // TestHealingRefused before anything begins.
 func TestHealingRefused(t *testing.T) {
 	for want, change := range map[string]func(*workflows.Job){
+		"alone takes":     func(j *workflows.Job) { j.HealDensity = 0.5 },
 		"density":         func(j *workflows.Job) { j.HealDensity = 2 },
 		`"sgd"`:           func(j *workflows.Job) { j.HealMethod = "sgd" },
 		"never reselects": func(j *workflows.Job) { j.HealSteps = 3 },

@@ -1,6 +1,7 @@
 package evalworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,11 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		Model: ck.digest, Text: text.digest, HeldOutText: heldOut.digest, SeqLen: job.SeqLen, Numerics: job.Numerics,
 		Calibration: split.Calibration.Numbers, Search: split.Search.Numbers, HeldOut: split.HeldOut.Numbers,
 		Space: space.Digest(), DenseBytes: denseBytes * ck.Config().Parameters(), Vocab: ck.Config().Vocab,
+	}
+	if target, err := searchTarget(ck.Config(), space, job); err != nil {
+		return out, mark(ErrJob, err)
+	} else if text := target.String(); job.Target != "" && text != job.Target {
+		p.Target = text
 	}
 	need, err := calibrated(space)
 	if err != nil {
@@ -136,9 +142,10 @@ func sweep(folder string) error {
 
 // searchJob is what the search is to do.
 func (r *run) searchJob() search.Job {
-	target, err := search.ParseTarget(r.job.Target)
+	text := cmp.Or(r.prepared.Target, r.job.Target)
+	target, err := search.ParseTarget(text)
 	if err != nil {
-		panic("evalworker: a validated job has target " + r.job.Target)
+		panic("evalworker: a validated job has target " + text)
 	}
 	job := search.Job{
 		Space: r.space, Target: target, Seed: r.job.Seed, Budget: r.job.Budget,

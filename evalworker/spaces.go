@@ -80,6 +80,9 @@ func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Sp
 		return nil, mark(ErrJob, err)
 	}
 	if job.Target != "" {
+		if target, err = searchTarget(c, s, job); err != nil {
+			return nil, mark(ErrJob, err)
+		}
 		if err := s.Reach(target); err != nil {
 			return nil, mark(ErrJob, fmt.Errorf("--target: %w", err))
 		}

@@ -84,6 +84,38 @@ func prepare(targets []Target, o Options) ([]*tensor, error) {
 	return out, nil
 }
 
+// Bytes is [Delta.Bytes] of a training of matrices of so many rows and columns, none of which has a mask.
+func (o Options) Bytes(shapes [][2]int) (int64, error) {
+	targets := make([]Target, len(shapes))
+	for i, s := range shapes {
+		targets[i] = Target{Name: fmt.Sprint("matrix ", i), Rows: s[0], Cols: s[1], Base: Dense{}}
+	}
+	tensors, err := prepare(targets, o)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if o.lowRank() {
+		rank, err := o.rank(tensors)
+		if err != nil {
+			return 0, err
+		}
+		for _, t := range tensors {
+			n += 4 * int64(rank) * int64(t.rows+t.cols)
+		}
+	}
+	for _, t := range tensors {
+		switch o.Method {
+		case LoRA:
+		case Full:
+			n += 4 * int64(t.total)
+		default:
+			n += 8 * int64(t.quota)
+		}
+	}
+	return n, nil
+}
+
 // smallest is the size of the smallest tensor.
 func smallest(tensors []*tensor) int {
 	n := tensors[0].total

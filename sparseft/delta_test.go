@@ -221,6 +221,22 @@ func TestPEFT(t *testing.T) {
 	}
 }
 
+// TestOptionsBytes: what options foretell is what a delta takes.
+func TestOptionsBytes(t *testing.T) {
+	shapes := [][2]int{{10, 8}, {6, 12}}
+	for _, m := range Methods {
+		o := options(m, 12, 40)
+		d := newProblem(47, 2, shapes...).train(t, o).Delta()
+		if n, err := o.Bytes(shapes); err != nil || n != d.Bytes() {
+			t.Errorf("%s: %d bytes foretold, %v; the delta has %d", m, n, err, d.Bytes())
+		}
+	}
+	o := options(StaticRandom, 2, 1)
+	if _, err := o.Bytes(shapes); err == nil {
+		t.Error("a budget that leaves nothing for a tensor has a size")
+	}
+}
+
 func FuzzReadDelta(f *testing.F) {
 	for _, m := range []Method{StaticRandom, DSEE, Full} {
 		var b bytes.Buffer

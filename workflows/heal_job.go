@@ -14,11 +14,14 @@ const (
 	healStep   = 4096    // of a step
 )
 
+// healRank is the rank of LoRA that heals, unless the job says otherwise: what lies beside quantized weights counts, and bits do more than ranks.
+const healRank = 1
+
 // validateHealing reports what is wrong with how a job heals, but for what only the trainer knows.
 func (j Job) validateHealing() error {
 	if j.Heal == "" {
-		if j.HealMethod != "" || j.HealDensity != 0 || j.HealLearningRate != 0 || j.HealSteps != 0 {
-			return fmt.Errorf("--heal-method, --heal-density, --heal-learning-rate, --heal-steps: --heal says what is healed: %s or %s", HealBest, HealFront)
+		if j.HealMethod != "" || j.HealDensity != 0 || j.HealRank != 0 || j.HealLearningRate != 0 || j.HealSteps != 0 {
+			return fmt.Errorf("--heal-method, --heal-density, --heal-rank, --heal-learning-rate, --heal-steps: --heal says what is healed: %s or %s", HealBest, HealFront)
 		}
 		return nil
 	}
@@ -30,7 +33,7 @@ func (j Job) validateHealing() error {
 func (j Job) Healing(config, bank string) FinetuneJob {
 	f := FinetuneJob{
 		Model: j.Model, ModelDigest: j.ModelDigest, Config: config, Bank: bank, Text: j.Text, TextDigest: j.TextDigest, SeqLen: j.SeqLen, MaxWindows: j.MaxWindows,
-		Part: PartCalibration, Objective: ObjectiveKL, Method: j.HealMethod, Density: j.HealDensity, LearningRate: j.HealLearningRate, Support: "restricted",
+		Part: PartCalibration, Objective: ObjectiveKL, Method: j.HealMethod, Density: j.HealDensity, Rank: j.HealRank, LearningRate: j.HealLearningRate, Support: "restricted",
 		Steps: j.HealSteps, Batch: max(1, healStep/j.SeqLen), Seed: j.Seed, Numerics: j.Numerics,
 	}
 	f.SetDefaults()

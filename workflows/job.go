@@ -81,6 +81,7 @@ type Job struct {
 	Heal              string   `json:"heal,omitempty" yaml:"heal,omitempty"`                                 // points to fine-tune at the end: best, the search's answers, or front, all that are measured on held-out text; empty: none
 	HealMethod        string   `json:"heal-method,omitempty" yaml:"heal-method,omitempty"`                   // as that of a [FinetuneJob]
 	HealDensity       float64  `json:"heal-density,omitempty" yaml:"heal-density,omitempty"`                 // as that of a [FinetuneJob]
+	HealRank          int      `json:"heal-rank,omitempty" yaml:"heal-rank,omitempty"`                       // as that of a [FinetuneJob]
 	HealLearningRate  float64  `json:"heal-learning-rate,omitempty" yaml:"heal-learning-rate,omitempty"`     // as that of a [FinetuneJob]
 	HealSteps         int      `json:"heal-steps,omitempty" yaml:"heal-steps,omitempty"`                     // of the optimizer, each of about healStep tokens
 	Workers           int      `json:"workers,omitempty" yaml:"workers,omitempty"`                           // evaluations at once in this process; no influence on results
@@ -129,8 +130,18 @@ func (j *Job) SetDefaults() {
 		set(&j.Budget, 1<<20)
 	}
 	if j.Heal != "" {
-		set(&j.HealMethod, "spiel-ag")
-		if j.HealMethod != "full" {
+		method := "spiel-ag"
+		if j.Space == SpaceQuant { // whose weights take no change in: it lies beside them, and counts
+			method = "lora"
+		}
+		set(&j.HealMethod, method)
+		switch j.HealMethod {
+		case "full":
+		case "lora":
+			if j.HealDensity == 0 {
+				set(&j.HealRank, healRank)
+			}
+		default:
 			set(&j.HealDensity, 0.02)
 		}
 		set(&j.HealSteps, healTokens/healStep)

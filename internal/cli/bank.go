@@ -33,7 +33,7 @@ and space finds it in the data folder (or in --bank) and builds nothing. What is
 	build.Flags().SortFlags = false
 	jobFlags(build.Flags(), &job)
 	s.cache.flag(build.Flags())
-	for _, unused := range []string{"method", "schedule", "budget", "seed", "name", "held-out-text", "heal", "heal-method", "heal-density", "heal-learning-rate", "heal-steps"} {
+	for _, unused := range []string{"method", "schedule", "budget", "seed", "name", "held-out-text", "heal", "heal-method", "heal-density", "heal-rank", "heal-learning-rate", "heal-steps"} {
 		if err := build.Flags().MarkHidden(unused); err != nil {
 			panic(err) // the flag was defined above
 		}
