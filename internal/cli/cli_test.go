@@ -107,7 +107,7 @@ func TestBadCalls(t *testing.T) {
 		{[]string{"export", "--model", "builtin", "--out", filepath.Join(dir, "x.gguf"), "--config", rtn}, 1, "nearest"},
 		{[]string{"run", "--heal", "some"}, 2, "--heal"},
 		{[]string{"run", "--heal-steps", "5"}, 2, "--heal"},
-		{[]string{"run", "--heal", "best", "--heal-steps", "5"}, 1, "never reselects"},
+		{[]string{"run", "--heal", "best", "--heal-method", "spiel-ag", "--heal-steps", "5"}, 1, "never reselects"},
 		{[]string{"run", "--heal", "best", "--heal-method", "guess"}, 1, "guess"},
 		{[]string{"finetune", "extra"}, 2, "extra"},
 		{[]string{"finetune", "--method", "guess"}, 2, "guess"},
