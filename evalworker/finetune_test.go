@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,6 +139,29 @@ func TestFinetuneResumes(t *testing.T) {
 		finetune(t, other, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 		if !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
 			t.Errorf("%s: an interrupted training comes to another delta", method)
+		}
+	}
+}
+
+// TestFinetunePlan: what a training will do is known before it begins, and nothing is written.
+func TestFinetunePlan(t *testing.T) {
+	for _, method := range []string{"spiel-ag", "spiel-ma", "static-grad", "lora", "dsee", "full"} {
+		folder := newTraining(t, func(j *workflows.FinetuneJob) {
+			if j.Method = method; method == "full" {
+				j.Density = 0
+			}
+		})
+		plan, err := PlanFinetune(t.Context(), mustJob(t, folder), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files, err := os.ReadDir(folder); err != nil || len(files) != 3 { // the job, its text and its levels
+			t.Errorf("%s: %d files, %v", method, len(files), err)
+		}
+		out := finetune(t, folder, 1)
+		if plan.Trainable != out.Trainable || plan.Tokens != out.Tokens || plan.Steps != out.Steps || plan.DeltaBytes != out.DeltaBytes || plan.Bytes+plan.Beside != out.Bytes ||
+			plan.Beside != out.Beside || plan.HeldOut != out.Before.Windows || plan.Examples != 30 || plan.Targets != 14 || plan.Method != method || plan.LearningRate != 3e-3 {
+			t.Errorf("%s: planned %+v, came out as %+v", method, plan, out)
 		}
 	}
 }

@@ -35,6 +35,7 @@ The job goes through a Temporal server, as that of run does. Every flag of the j
 	f.StringVarP(&rf.file, "file", "f", "", "YAML file with the job")
 	f.StringVar(&rf.out, "out", "", "training folder (default: runs/ID in the data folder)")
 	f.BoolVar(&rf.resume, "resume", false, "go on with the training in --out, or with the same job as before")
+	f.BoolVar(&rf.dry, "dry-run", false, "print the job and what it will train, and do nothing")
 	s.cache.flag(f)
 	f.IntVar(&rf.port, "port", 0, "port of the embedded server (0: a free one)")
 	f.IntVar(&rf.uiPort, "ui-port", 0, "port of the embedded UI (0: a free one)")
@@ -80,6 +81,9 @@ func (s *session) finetune(ctx context.Context, flags *pflag.FlagSet, rf runFlag
 	p, err := s.planTraining(ctx, flags, rf)
 	if err != nil {
 		return err
+	}
+	if rf.dry {
+		return s.dryTraining(ctx, p)
 	}
 	if p.again && !rf.resume {
 		if done, err := p.done(); err != nil {
