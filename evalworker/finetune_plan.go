@@ -22,10 +22,11 @@ type FinetunePlan struct {
 	Cut          int     `json:"cut,omitempty"`  // examples that are longer than a window
 	Left         int     `json:"left,omitempty"` // examples left out: nothing to predict is within
 	Steps        int     `json:"steps"`
-	Tokens       int64   `json:"tokens"`      // to learn from, each forward and backward; of instructions by their mean length
-	DeltaBytes   int64   `json:"delta_bytes"` // of values, indices and factors
-	Bytes        int64   `json:"bytes"`       // of the model as it is stored before
-	Beside       int64   `json:"beside"`      // what the training adds to them: the part of the delta that cannot be merged
+	Tokens       int64   `json:"tokens"`           // to learn from, each forward and backward; of instructions by their mean length
+	DeltaBytes   int64   `json:"delta_bytes"`      // of values, indices and factors
+	Regrow       int64   `json:"regrow,omitempty"` // weights of DeltaBytes, at most, that were pruned before, with 2 bytes each
+	Bytes        int64   `json:"bytes"`            // of the model as it is stored before
+	Beside       int64   `json:"beside"`           // what the training adds to them: the part of the delta that cannot be merged
 }
 
 // PlanFinetune says what a training's job on its model, levels and text comes to, before there is a folder. Its errors are those that PrepareFinetune would
@@ -46,6 +47,7 @@ func PlanFinetune(ctx context.Context, job workflows.FinetuneJob, h *hub.Client)
 		Model: modelName(workflows.Job{Model: job.Model}, t.slot.model.Config()), Method: job.Method, Objective: job.Objective, LearningRate: t.options.LearningRate,
 		Trainable: trainer.Trainable(), Targets: len(t.targets), Examples: len(t.train.tokens), HeldOut: len(t.heldOut.tokens), Cut: t.train.cut, Left: t.train.left,
 		Steps: t.options.Steps, Tokens: t.train.total() * int64(t.options.Steps) * int64(t.options.Accumulation) * int64(job.Batch) / int64(len(t.train.tokens)),
+		Regrow: min(t.regrow, trainer.Trainable()),
 	}
 	for i := range t.targets {
 		n := trainer.DeltaBytes(i)

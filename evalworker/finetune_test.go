@@ -102,13 +102,13 @@ func TestFinetuneKeepsZeros(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, beside, err := delta.apply(tr.slot, tr.base)
+	c, more, err := delta.apply(tr.slot, tr.base)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := tr.prepared()
-	if err != nil || out.Bytes != p.Bytes+beside || beside <= 0 || beside >= out.DeltaBytes {
-		t.Errorf("%d bytes beside the model, the delta has %d, the model %d and after %d (%v)", beside, out.DeltaBytes, p.Bytes, out.Bytes, err)
+	if err != nil || out.Bytes != p.Bytes+more.beside || out.Regrown != 0 || more.beside <= 0 || more.beside >= out.DeltaBytes {
+		t.Errorf("%+v bytes beside the model, the delta has %d, the model %d and after %d (%v)", more, out.DeltaBytes, p.Bytes, out.Bytes, err)
 	}
 	changed := 0
 	for _, name := range []string{"model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj"} {
@@ -279,6 +279,18 @@ func TestFinetuneRefused(t *testing.T) {
 		"few steps":   {func(j *workflows.FinetuneJob) { j.Steps = 2 }, "never reselects"},
 		"objective":   {func(j *workflows.FinetuneJob) { j.Objective = "mse" }, "--objective"},
 		"temperature": {func(j *workflows.FinetuneJob) { j.Temperature = -1 }, "--temperature"},
+		"free":        {func(j *workflows.FinetuneJob) { j.Support = "free" }, "--size"},
+		"size":        {func(j *workflows.FinetuneJob) { j.Size = "1MB" }, "--support"},
+		"no size":     {func(j *workflows.FinetuneJob) { j.Support, j.Size = "free", "big" }, `"big"`},
+		"low rank":    {func(j *workflows.FinetuneJob) { j.Support, j.Size, j.Method = "free", "1MB", "lora" }, "lora has no support"},
+		"beside":      {func(j *workflows.FinetuneJob) { j.Support, j.Size = "free", "1MB" }, "rtn-3b-g16, whose delta lies beside it"},
+		"not pruned":  {func(j *workflows.FinetuneJob) { j.Support, j.Size, j.Config = "free", "1MB", "" }, "no pruned weights"},
+		"pattern": {func(j *workflows.FinetuneJob) {
+			j.Support, j.Size, j.Config = "free", "1MB", levelsFile(t, "magnitude-2:4")
+		}, "its pattern 2:4"},
+		"no room": {func(j *workflows.FinetuneJob) {
+			j.Support, j.Size, j.Config = "free", "20kB", levelsFile(t, "magnitude-0.50")
+		}, "leaves no room"},
 	} {
 		w := NewWorkbench(Options{})
 		folder := newTraining(t, test.change)
