@@ -7,7 +7,6 @@ import (
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/hub"
 	"github.com/paretopress/paretopress/search"
-	"github.com/paretopress/paretopress/sparseft"
 	"github.com/paretopress/paretopress/workflows"
 )
 
@@ -53,13 +52,6 @@ func ValidateFinetune(job workflows.FinetuneJob) error {
 // CheckFinetune reports what is wrong with a training's job on its model, levels and text before there is a folder: what PrepareFinetune would find.
 // A model of h, the Hugging Face hub, is fetched if need be.
 func CheckFinetune(ctx context.Context, job workflows.FinetuneJob, h *hub.Client) error {
-	w := NewWorkbench(Options{Cache: -1, Hub: h})
-	defer w.Close() // everything was read
-	t, err := w.openTraining(ctx, "", job)
-	if err != nil {
-		return err
-	}
-	defer t.close()
-	_, err = sparseft.New(t.targets, t.options)
-	return mark(ErrJob, err)
+	_, err := PlanFinetune(ctx, job, h)
+	return err
 }

@@ -76,7 +76,7 @@ func (t *training) prepared() (preparedTraining, error) {
 
 // identity is what decides the outcome of a training.
 func (t *training) identity() preparedTraining {
-	p := preparedTraining{Model: t.slot.checkpoint.digest, Examples: t.train.digest(), HeldOut: t.heldOut.digest(), Options: t.options}
+	p := preparedTraining{Model: t.slot.checkpoint.digest, Examples: t.train.digest(), HeldOut: t.heldOut.digest(), Options: t.options, Regrow: t.regrow}
 	if len(t.base) > 0 {
 		var parts [][]byte
 		for _, unit := range slices.Sorted(maps.Keys(t.base)) {
@@ -178,11 +178,11 @@ func (w *Workbench) FinishFinetune(ctx context.Context, in workflows.FinishFinet
 	if err != nil {
 		return out, err
 	}
-	c, beside, err := written.apply(t.slot, t.base)
+	c, more, err := written.apply(t.slot, t.base)
 	if err != nil {
 		return out, err
 	}
-	out.Bytes, out.Beside = out.Bytes+beside, beside
+	out.Bytes, out.Beside, out.Regrown = out.Bytes+more.beside+more.regrown, more.beside, more.regrown
 	if out.After, err = t.measure(ctx, c, noted(report, "held-out, after")); err != nil {
 		return out, err
 	}

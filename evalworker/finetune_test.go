@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,13 +102,13 @@ func TestFinetuneKeepsZeros(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, beside, err := delta.apply(tr.slot, tr.base)
+	c, more, err := delta.apply(tr.slot, tr.base)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p, err := tr.prepared()
-	if err != nil || out.Bytes != p.Bytes+beside || beside <= 0 || beside >= out.DeltaBytes {
-		t.Errorf("%d bytes beside the model, the delta has %d, the model %d and after %d (%v)", beside, out.DeltaBytes, p.Bytes, out.Bytes, err)
+	if err != nil || out.Bytes != p.Bytes+more.beside || out.Regrown != 0 || more.beside <= 0 || more.beside >= out.DeltaBytes {
+		t.Errorf("%+v bytes beside the model, the delta has %d, the model %d and after %d (%v)", more, out.DeltaBytes, p.Bytes, out.Bytes, err)
 	}
 	changed := 0
 	for _, name := range []string{"model.layers.0.mlp.up_proj", "model.layers.0.self_attn.q_proj"} {
@@ -138,6 +139,29 @@ func TestFinetuneResumes(t *testing.T) {
 		finetune(t, other, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 		if !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
 			t.Errorf("%s: an interrupted training comes to another delta", method)
+		}
+	}
+}
+
+// TestFinetunePlan: what a training will do is known before it begins, and nothing is written.
+func TestFinetunePlan(t *testing.T) {
+	for _, method := range []string{"spiel-ag", "spiel-ma", "static-grad", "lora", "dsee", "full"} {
+		folder := newTraining(t, func(j *workflows.FinetuneJob) {
+			if j.Method = method; method == "full" {
+				j.Density = 0
+			}
+		})
+		plan, err := PlanFinetune(t.Context(), mustJob(t, folder), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files, err := os.ReadDir(folder); err != nil || len(files) != 3 { // the job, its text and its levels
+			t.Errorf("%s: %d files, %v", method, len(files), err)
+		}
+		out := finetune(t, folder, 1)
+		if plan.Trainable != out.Trainable || plan.Tokens != out.Tokens || plan.Steps != out.Steps || plan.DeltaBytes != out.DeltaBytes || plan.Bytes+plan.Beside != out.Bytes ||
+			plan.Beside != out.Beside || plan.HeldOut != out.Before.Windows || plan.Examples != 30 || plan.Targets != 14 || plan.Method != method || plan.LearningRate != 3e-3 {
+			t.Errorf("%s: planned %+v, came out as %+v", method, plan, out)
 		}
 	}
 }
@@ -255,6 +279,18 @@ func TestFinetuneRefused(t *testing.T) {
 		"few steps":   {func(j *workflows.FinetuneJob) { j.Steps = 2 }, "never reselects"},
 		"objective":   {func(j *workflows.FinetuneJob) { j.Objective = "mse" }, "--objective"},
 		"temperature": {func(j *workflows.FinetuneJob) { j.Temperature = -1 }, "--temperature"},
+		"free":        {func(j *workflows.FinetuneJob) { j.Support = "free" }, "--size"},
+		"size":        {func(j *workflows.FinetuneJob) { j.Size = "1MB" }, "--support"},
+		"no size":     {func(j *workflows.FinetuneJob) { j.Support, j.Size = "free", "big" }, `"big"`},
+		"low rank":    {func(j *workflows.FinetuneJob) { j.Support, j.Size, j.Method = "free", "1MB", "lora" }, "lora has no support"},
+		"beside":      {func(j *workflows.FinetuneJob) { j.Support, j.Size = "free", "1MB" }, "rtn-3b-g16, whose delta lies beside it"},
+		"not pruned":  {func(j *workflows.FinetuneJob) { j.Support, j.Size, j.Config = "free", "1MB", "" }, "no pruned weights"},
+		"pattern": {func(j *workflows.FinetuneJob) {
+			j.Support, j.Size, j.Config = "free", "1MB", levelsFile(t, "magnitude-2:4")
+		}, "its pattern 2:4"},
+		"no room": {func(j *workflows.FinetuneJob) {
+			j.Support, j.Size, j.Config = "free", "20kB", levelsFile(t, "magnitude-0.50")
+		}, "leaves no room"},
 	} {
 		w := NewWorkbench(Options{})
 		folder := newTraining(t, test.change)

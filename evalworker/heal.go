@@ -140,7 +140,7 @@ func (w *Workbench) scoreHealed(ctx context.Context, r *run, s *slot, point Comp
 	if err != nil {
 		return h, score, err
 	}
-	candidate, beside, err := delta.apply(s, candidates[0])
+	candidate, more, err := delta.apply(s, candidates[0])
 	if err != nil {
 		return h, score, err
 	}
@@ -148,7 +148,7 @@ func (w *Workbench) scoreHealed(ctx context.Context, r *run, s *slot, point Comp
 	if err != nil {
 		return h, score, err
 	}
-	h = healed{Delta: delta.digest, Score: r.healedDigest(point.Levels, delta.digest, part), Beside: beside, Method: string(delta.delta.Options.Method)}
+	h = healed{Delta: delta.digest, Score: r.healedDigest(point.Levels, delta.digest, part), Beside: more.beside, Method: string(delta.delta.Options.Method)}
 	score, ok, err := r.readScore(h.Score)
 	if ok || err != nil && !errors.Is(err, ErrDamaged) { // a damaged score is taken again
 		return h, score, err

@@ -33,7 +33,7 @@ type SingleResult struct {
 	Tokens  int64   // scored positions
 	NLL     Mean    // nats a token
 	KL      *Mean   // of the dense model to it, nats a token; nil for the dense model itself
-	Bytes   int64   // stored bytes of the whole model, with what of the delta is beside it
+	Bytes   int64   // stored bytes of the whole model, with what a delta adds to it
 	Bits    float64 // stored bits of the linear modules over their weights
 	Seconds float64 // of its evaluation, without loading and without the dense model's
 }
@@ -82,11 +82,11 @@ func (w *Workbench) Single(ctx context.Context, in SingleInput, report Reporter)
 	if err != nil {
 		return out, err
 	}
-	candidate, beside, err := delta.apply(s, candidates[0])
+	candidate, more, err := delta.apply(s, candidates[0])
 	if err != nil {
 		return out, err
 	}
-	out.Bytes += beside
+	out.Bytes += more.regrown + more.beside
 	kl := in.Config != "" || delta != nil
 	score, err := w.scoreAll(ctx, s, windows, candidate, kl, report)
 	if err != nil {

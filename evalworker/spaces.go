@@ -54,7 +54,7 @@ func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Sp
 	switch job.Space {
 	case workflows.SpaceSparsity:
 		if job.SparsityPattern != "" {
-			err = patternUnits(s, c, job, target)
+			err = patternUnits(s, c, job)
 		} else {
 			err = sparsityUnits(s, c, job, target)
 		}
@@ -131,16 +131,14 @@ func sparsityUnits(s *search.Space, c engine.Config, job workflows.Job, target s
 		}
 		s.Units = append(s.Units, u)
 	}
-	choice := slices.ContainsFunc(s.Units, func(u search.Unit) bool { return len(u.Levels) > 1 })
-	if targeted && (mean == 0 || mean == 1 || !choice) {
-		return fmt.Errorf("evalworker: --target %s with --sparsity-step %v leaves nothing to choose: every module would have sparsity %g",
-			target, job.SparsityStep, mean)
+	if targeted && (mean == 0 || mean == 1) {
+		return fmt.Errorf("evalworker: --target %s leaves nothing to choose: every module would have sparsity %g", target, mean)
 	}
 	return nil
 }
 
 // patternUnits adds the linear modules, dense or with the job's pattern where their rows admit it.
-func patternUnits(s *search.Space, c engine.Config, job workflows.Job, target search.Target) error {
+func patternUnits(s *search.Space, c engine.Config, job workflows.Job) error {
 	l, err := ParseLevel(job.SparsityMethod + "-" + job.SparsityPattern)
 	if err != nil {
 		return fmt.Errorf("evalworker: --sparsity-pattern: %w", err)
@@ -148,9 +146,6 @@ func patternUnits(s *search.Space, c engine.Config, job workflows.Job, target se
 	spec, ok := l.spec.(prune.Spec)
 	if _, _, pattern := spec.Pattern(); !ok || !pattern {
 		return fmt.Errorf("evalworker: --sparsity-pattern: %q is no pattern such as 2:4", job.SparsityPattern)
-	}
-	if target.Kind == search.TargetSparsity && target.Value >= spec.Sparsity() {
-		return fmt.Errorf("evalworker: --target %s with --sparsity-pattern %s leaves nothing to choose: every module would have it", target, job.SparsityPattern)
 	}
 	fits := false
 	for _, m := range c.Modules() {

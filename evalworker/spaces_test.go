@@ -207,10 +207,12 @@ func TestPatternSpace(t *testing.T) {
 			t.Errorf("%s: error %v, want one with %q", pattern, err, want)
 		}
 	}
-	all := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", Target: "sparsity=0.5"}
-	all.SetDefaults()
-	if _, err := buildSpace(smol, all, fileSizes{}); err == nil || !strings.Contains(err.Error(), "nothing to choose") {
-		t.Errorf("error %v", err)
+	for target, reached := range map[string]bool{"sparsity=0.5": true, "sparsity=0.51": false} { // every module with it is the most there is
+		job := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", Target: target}
+		job.SetDefaults()
+		if _, err := buildSpace(smol, job, fileSizes{}); reached != (err == nil) || !reached && !errors.Is(err, search.ErrUnreachable) {
+			t.Errorf("%s: error %v", target, err)
+		}
 	}
 	job := workflows.Job{Model: "m", Text: "t", Space: workflows.SpaceSparsity, SparsityPattern: "2:4", SparsityStep: 0.1}
 	job.SetDefaults()

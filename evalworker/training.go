@@ -33,6 +33,7 @@ type preparedTraining struct {
 	Examples string             `json:"examples"`         // of what it learns from
 	HeldOut  string             `json:"held_out"`         // of what it is measured on
 	Options  sparseft.Options   `json:"options"`          // of the trainer
+	Regrow   int64              `json:"regrow,omitempty"` // weights that may come back
 	Before   workflows.Measured `json:"before"`           // on the held-out examples
 	Bytes    int64              `json:"bytes"`            // of the model as it is stored
 }
@@ -49,6 +50,7 @@ type training struct {
 	heldOut examples
 	options sparseft.Options
 	targets []sparseft.Target
+	regrow  int64 // pruned weights of all targets that may come back
 
 	close func()
 }
@@ -137,8 +139,10 @@ func (t *training) load(b *bank.Bank) (err error) {
 	if len(t.targets) == 0 {
 		return jobErrorf("there is nothing to train: every linear module is dropped")
 	}
-	t.options, err = trainerOptions(t.job, t.slot.checkpoint.digest, c.Parameters())
-	return err
+	if t.options, err = trainerOptions(t.job, t.slot.checkpoint.digest, c.Parameters()); err != nil {
+		return err
+	}
+	return t.payBack()
 }
 
 // read reads the examples.
@@ -225,6 +229,9 @@ func trainerOptions(j workflows.FinetuneJob, digest string, parameters int64) (s
 	}
 	o.Rank, o.Alpha, o.LearningRate = cmp.Or(j.Rank, o.Rank), cmp.Or(j.Alpha, o.Alpha), cmp.Or(j.LearningRate, learningRate(o.Method, parameters))
 	o.Scheduler, o.Support, o.LowRank = cmp.Or(sparseft.Policy(j.Scheduler), o.Scheduler), cmp.Or(sparseft.Support(j.Support), o.Support), cmp.Or(sparseft.LowRankMode(j.LowRank), o.LowRank)
+	if o.Support == sparseft.Free && (o.Method == sparseft.LoRA || o.Method == sparseft.DSEE || o.Method == sparseft.Full) {
+		return o, jobErrorf("--support %s: %s has no support to choose; take a sparse method such as %s", o.Support, o.Method, sparseft.SpIELAG)
+	}
 	o.ReselectionSteps = cmp.Or(j.ReselectionSteps, o.ReselectionSteps)
 	o.SelectionAccumulationSteps = cmp.Or(j.SelectionAccumulationSteps, o.SelectionAccumulationSteps)
 	o.InitialReselectionRate = cmp.Or(j.InitialReselectionRate, o.InitialReselectionRate)

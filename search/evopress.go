@@ -120,8 +120,13 @@ func (e *evoPress) next(budget int64) bool {
 	default:
 		if pool := breed(r.Parent, e.Schedule.Offspring, e.goals[e.On], e.moves, e.RNG.Rand); len(pool) > 0 {
 			e.enter(pool)
-		} else {
-			r.Alone = true
+			break
+		}
+		r.Alone = true
+		if r.Best == 0 { // there was nothing to compare it with: it has no score yet, and an answer has one
+			only := r.Parent
+			r.Parent, e.Stage = nil, initialStage
+			e.open([]Candidate{only}, e.Schedule.Stages[len(e.Schedule.Stages)-1].Windows)
 		}
 	}
 	return true

@@ -419,6 +419,58 @@ func TestTellErrors(t *testing.T) {
 	}
 }
 
+// TestOnlyCandidate scores the one candidate that there is, once and on as much text as a last stage takes, and has it for an answer.
+func TestOnlyCandidate(t *testing.T) {
+	pair := []Level{{Name: "a", Bytes: 4}, {Name: "b", Bytes: 2}}
+	for name, c := range map[string]struct {
+		target string
+		levels []Level
+	}{
+		"one level":          {"bpw=4", pair[:1]},
+		"one level, all":     {"", pair[:1]},
+		"all at the lowest":  {"bpw=2", pair},
+		"all at the highest": {"bpw=4", pair},
+	} {
+		s := &Space{Kind: Quant, Units: []Unit{{Name: "x", Params: 8, Levels: c.levels}, {Name: "y", Params: 8, Levels: c.levels}}}
+		m := &synthetic{space: s, weight: []float64{1, 1}}
+		for _, loose := range []bool{false, true} {
+			s.Loose = loose
+			job := Job{Space: s, Target: mustTarget(t, c.target), Budget: 1000, SeqLen: 1, Windows: 9}
+			o := mustNew(t, methodEvoPress, job)
+			trials := o.Ask(1000)
+			state, err := o.State()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, err = Restore(s, state); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			stages := finish(t, o, m, 1<<40)
+			last := len(o.(*evoPress).Schedule.Stages) - 1
+			if len(trials) != 1 || len(stages) != 1 || len(trials[0].Windows) != o.(*evoPress).Schedule.Stages[last].Windows {
+				t.Errorf("%s, loose %v: asks %v, %d stages", name, loose, trials, len(stages))
+				continue
+			}
+			p := o.Progress()
+			if want := m.score(trials[0]).KL; p.Best != want || len(p.Incumbents) != 1 || !p.Incumbents[0].Equal(trials[0].Candidate) || p.Tokens != int64(len(trials[0].Windows)) {
+				t.Errorf("%s, loose %v: %+v, the candidate scores %v", name, loose, p, want)
+			}
+		}
+	}
+}
+
+// TestOnlyCandidateFails ends all the same where the candidate has no score to be had.
+func TestOnlyCandidateFails(t *testing.T) {
+	s := &Space{Kind: Quant, Units: []Unit{{Name: "x", Params: 8, Levels: []Level{{Name: "a", Bytes: 4}}}}}
+	o := mustNew(t, methodEvoPress, Job{Space: s, Target: mustTarget(t, "bpw=4"), Budget: 1000, SeqLen: 1, Windows: 3})
+	if err := o.Tell([]Result{{ID: o.Ask(1000)[0].ID, Failed: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if again := o.Ask(1000); again != nil {
+		t.Errorf("asks for %v", again)
+	}
+}
+
 // TestAlone ends where there is nothing left to try.
 func TestAlone(t *testing.T) {
 	level := []Level{{Name: "a", Bytes: 4}, {Name: "b", Bytes: 2}}

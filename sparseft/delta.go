@@ -64,11 +64,17 @@ func (d *Delta) Bytes() int64 {
 		t := &d.Tensors[i]
 		n += 4 * int64(len(t.Indices)+len(t.Values)+len(t.A)+len(t.B))
 		if t.Mask != nil {
-			n += int64(t.Mask.n+7) / 8
+			n += t.Mask.size()
 		}
 	}
 	return n
 }
+
+// pairBytes is what an index and its value take.
+const pairBytes = 8
+
+// DeltaBytes is what a tensor's share of [Delta.Bytes] will be when all steps are made. With [Options.CrossTensor] it is what it is now.
+func (t *Trainer) DeltaBytes(tensor int) int64 { return t.tuners[tensor].bytes() }
 
 // deltaVersion is the version of the format of deltas.
 const deltaVersion = "1"

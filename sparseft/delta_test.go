@@ -22,6 +22,13 @@ func TestDelta(t *testing.T) {
 		}
 		tr := p.train(t, o)
 		d := tr.Delta()
+		before, planned := start(t, p, o), int64(0) // what a training says of its delta before it begins
+		for i := range p.targets {
+			planned += before.DeltaBytes(i)
+		}
+		if planned != d.Bytes() {
+			t.Errorf("%s: %d bytes were planned, the delta has %d", name, planned, d.Bytes())
+		}
 		var b bytes.Buffer
 		if err := d.Write(&b); err != nil {
 			t.Fatal(err)

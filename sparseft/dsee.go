@@ -52,6 +52,8 @@ func (d *dsee) weights(dst []float32, from, to int) {
 
 func (d *dsee) trainable() int { return d.low.trainable() + d.sparse.trainable() }
 
+func (d *dsee) bytes() int64 { return d.low.bytes() + d.sparse.bytes() }
+
 func (d *dsee) result(out *TensorDelta) {
 	d.low.result(out)
 	d.sparse.result(out)

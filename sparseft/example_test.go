@@ -73,3 +73,16 @@ func Example() {
 	// [5 8] 16 bytes
 	// [1.0 0.0 2.0 0.0 0.0 3.0 0.0 2.0 -1.0 2.0 0.0 0.0]
 }
+
+// A delta is merged into weights, and they are what they were when it is taken out again.
+func ExampleSaved_Unmerge() {
+	w := []float32{0.1, 0.2, 0.3, 0.4}
+	d := sparseft.TensorDelta{Name: "model.layers.0.mlp.up_proj", Rows: 2, Cols: 2, Indices: []int32{1, 2}, Values: []float32{1e8, 0.25}}
+	saved := d.Merge(w)
+	fmt.Println(w, w[1]-1e8)
+	saved.Unmerge(w)
+	fmt.Println(w)
+	// Output:
+	// [0.1 1e+08 0.55 0.4] 0
+	// [0.1 0.2 0.3 0.4]
+}

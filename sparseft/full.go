@@ -40,6 +40,8 @@ func (f *full) weights(dst []float32, from, to int) {
 
 func (f *full) trainable() int { return f.kept }
 
+func (f *full) bytes() int64 { return 4 * int64(f.total) }
+
 func (f *full) result(d *TensorDelta) { d.Values = append([]float32{}, f.delta...) }
 
 func (f *full) arrays(v *arrays) {

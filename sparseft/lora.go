@@ -178,6 +178,14 @@ func (l *lora) weights(dst []float32, from, to int) {
 
 func (l *lora) trainable() int { return len(l.a) + len(l.b) }
 
+func (l *lora) bytes() int64 {
+	n := 4 * int64(l.trainable())
+	if l.masked {
+		n += l.mask.size()
+	}
+	return n
+}
+
 func (l *lora) result(d *TensorDelta) {
 	d.Rank, d.Scale = l.rank, l.scale
 	d.A, d.B = append([]float32{}, l.a...), append([]float32{}, l.b...)

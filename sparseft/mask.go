@@ -96,6 +96,9 @@ func sample(r *rand.Rand, k, n, total int, allowed func(int) bool) []int32 {
 	return out
 }
 
+// size is how many bytes the mask takes.
+func (m *Mask) size() int64 { return int64(m.n+7) / 8 }
+
 // bytes are the bits of the mask, eight weights a byte, the first in the lowest bit.
 func (m *Mask) bytes() []byte {
 	b := make([]byte, 0, 8*len(m.bits))

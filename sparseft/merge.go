@@ -21,7 +21,8 @@ func (t *TensorDelta) Check(b Base, rows, cols int) error {
 	return nil
 }
 
-// Saved holds what a merge overwrote.
+// Saved holds what a merge overwrote: of a sparse delta the weights at its indices, else the whole tensor. A delta file has none of it,
+// since the base that the delta names has it all.
 type Saved struct {
 	indices []int32
 	values  []float32
@@ -59,7 +60,8 @@ func (t *TensorDelta) Merge(w []float32) Saved {
 	return s
 }
 
-// Unmerge puts back what a merge overwrote. Subtracting the delta would not: the sum was rounded.
+// Unmerge puts back what a merge overwrote in w, bit for bit, for callers that switch between deltas of weights they hold. Subtracting the delta would
+// not: the sum was rounded. Deltas that were merged one on top of another come off in the opposite order.
 func (s Saved) Unmerge(w []float32) {
 	if s.indices == nil {
 		copy(w, s.values)

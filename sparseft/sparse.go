@@ -95,6 +95,8 @@ func (s *sparse) scatter(dst []float32, from, to int) {
 
 func (s *sparse) trainable() int { return len(s.index) }
 
+func (s *sparse) bytes() int64 { return pairBytes * int64(len(s.index)) }
+
 // arrays shows the state.
 func (s *sparse) arrays(v *arrays) {
 	v.ints("index", &s.index)

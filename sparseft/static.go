@@ -64,6 +64,8 @@ func (s *static) trainable() int {
 	return len(s.index)
 }
 
+func (s *static) bytes() int64 { return pairBytes * int64(s.trainable()) }
+
 func (s *static) arrays(v *arrays) {
 	s.sparse.arrays(v)
 	s.adam.arrays("", v)

@@ -33,6 +33,8 @@ type tuner interface {
 	weights(dst []float32, from, to int)
 	// trainable is the number of parameters.
 	trainable() int
+	// bytes is what the result of the whole training takes.
+	bytes() int64
 	// result puts what was trained in d.
 	result(d *TensorDelta)
 	// arrays shows the state, restored checks one that was read.

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/taskqueue/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
@@ -120,20 +121,29 @@ func pending(ctx context.Context, c client.Client, id string) ([]Pending, error)
 	}
 	var list []Pending
 	for _, a := range d.GetPendingActivities() {
-		p := Pending{
-			Activity: a.GetActivityType().GetName(),
-			Attempt:  int(a.GetAttempt()),
-			Running:  a.GetState() == enumspb.PENDING_ACTIVITY_STATE_STARTED,
-			Failure:  a.GetLastFailure().GetMessage(),
-			Worker:   a.GetLastWorkerIdentity(),
-		}
-		if details := a.GetHeartbeatDetails(); details != nil {
-			// A heartbeat without Progress is another program's: it shows as no progress.
-			_ = converter.GetDefaultDataConverter().FromPayloads(details, &p.Progress)
-		}
-		list = append(list, p)
+		list = append(list, pendingOf(a))
 	}
 	return list, nil
+}
+
+// pendingOf is an activity as the server describes it.
+func pendingOf(a *workflowpb.PendingActivityInfo) Pending {
+	p := Pending{
+		Activity: a.GetActivityType().GetName(),
+		Attempt:  int(a.GetAttempt()),
+		Running:  a.GetState() == enumspb.PENDING_ACTIVITY_STATE_STARTED,
+		Failure:  a.GetLastFailure().GetMessage(),
+		Worker:   a.GetLastWorkerIdentity(),
+	}
+	// Before an attempt is due it is not in the queue.
+	if a.GetState() == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED && a.GetNextAttemptScheduleTime() == nil && a.GetScheduledTime() != nil {
+		p.Queued = a.GetScheduledTime().AsTime()
+	}
+	if details := a.GetHeartbeatDetails(); details != nil {
+		// A heartbeat without Progress is another program's: it shows as no progress.
+		_ = converter.GetDefaultDataConverter().FromPayloads(details, &p.Progress)
+	}
+	return p
 }
 
 // Update sends UpdatePause, UpdateResume, UpdateStop or UpdateExtend (with its argument) to a run and

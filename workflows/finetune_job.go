@@ -14,6 +14,9 @@ const (
 	ObjectiveNLL = "nll" // of the next token
 )
 
+// SupportFree is the support of a training that may give weights back to a model that is pruned beyond its size.
+const SupportFree = "free"
+
 // Parts of a text that a training may learn from. Every fourth window is held out in either case.
 const (
 	PartAll         = "all"         // the other three
@@ -40,6 +43,7 @@ type FinetuneJob struct {
 	Alpha        float64 `json:"alpha,omitempty" yaml:"alpha,omitempty"`                 // of lora and dsee: products are scaled by alpha/rank
 	LowRank      string  `json:"low-rank,omitempty" yaml:"low-rank,omitempty"`           // unmerged or merged-masked
 	Support      string  `json:"support,omitempty" yaml:"support,omitempty"`             // restricted (to what a pruned model has kept) or free
+	Size         string  `json:"size,omitempty" yaml:"size,omitempty"`                   // with support free: what the model may take, as 90MB; below that pruned weights come back
 	Steps        int     `json:"steps" yaml:"steps"`                                     // of the optimizer
 	Batch        int     `json:"batch" yaml:"batch"`                                     // windows or instructions of a microbatch
 	Accumulation int     `json:"accumulation" yaml:"accumulation"`                       // microbatches of a step
@@ -113,6 +117,14 @@ func (j FinetuneJob) Validate() error {
 	case math.IsNaN(j.Temperature) || j.Temperature < 0 || j.Temperature > 100:
 		return fmt.Errorf("--temperature: %v, want 0 to 100", j.Temperature)
 	}
+	if (j.Support == SupportFree) != (j.Size != "") {
+		return fmt.Errorf("--support, --size: %s takes the size that the model may have with weights that come back, as 90MB; other supports take none", SupportFree)
+	}
+	if j.Size != "" {
+		if size, err := parseSize(j.Size); err != nil || !(size >= 1 && size <= 1<<53) {
+			return fmt.Errorf("--size: %q is not a size such as 90MB", j.Size)
+		}
+	}
 	if err := oneOf("--part", j.Part, PartAll, PartCalibration); err != nil {
 		return err
 	}
@@ -180,11 +192,12 @@ type FinishFinetuneInput struct {
 
 // FinishFinetuneResult is the result of [ActivityFinishFinetune], and the content of result.json.
 type FinishFinetuneResult struct {
-	Delta      string   `json:"delta"`          // path of delta.safetensors
-	PEFT       string   `json:"peft,omitempty"` // folder of the adapter for Hugging Face PEFT; empty where that has no layout for the delta
-	DeltaBytes int64    `json:"delta_bytes"`    // of its values, indices and factors
-	Beside     int64    `json:"beside"`         // of Bytes, what cannot be merged
-	Bytes      int64    `json:"bytes"`          // of the model as it is stored after: what can be merged takes none, the rest is beside it
+	Delta      string   `json:"delta"`             // path of delta.safetensors
+	PEFT       string   `json:"peft,omitempty"`    // folder of the adapter for Hugging Face PEFT; empty where that has no layout for the delta
+	DeltaBytes int64    `json:"delta_bytes"`       // of its values, indices and factors
+	Beside     int64    `json:"beside"`            // of Bytes, what cannot be merged
+	Regrown    int64    `json:"regrown,omitempty"` // of Bytes, what weights take that were pruned before
+	Bytes      int64    `json:"bytes"`             // of the model as it is stored after: what else is merged takes none
 	Trainable  int64    `json:"trainable"`
 	Steps      int      `json:"steps"`
 	Tokens     int64    `json:"tokens"` // learnt from in all

@@ -282,12 +282,29 @@ type Status struct {
 
 // Pending is an activity that is not done yet.
 type Pending struct {
-	Activity string   `json:"activity"` // its name
-	Attempt  int      `json:"attempt"`
-	Running  bool     `json:"running,omitempty"` // a worker has it; otherwise it waits for one or for its next attempt
-	Progress Progress `json:"progress"`          // its last heartbeat
-	Failure  string   `json:"failure,omitempty"` // why the attempt before this one failed
-	Worker   string   `json:"worker,omitempty"`  // identity of the worker that has it or had it last
+	Activity string    `json:"activity"` // its name
+	Attempt  int       `json:"attempt"`
+	Running  bool      `json:"running,omitempty"` // a worker has it
+	Queued   time.Time `json:"queued,omitzero"`   // since when it waits for a worker; zero where one has it, or its next attempt is not due yet
+	Progress Progress  `json:"progress"`          // its last heartbeat
+	Failure  string    `json:"failure,omitempty"` // why the attempt before this one failed
+	Worker   string    `json:"worker,omitempty"`  // identity of the worker that has it or had it last
+}
+
+// queuedLong is how long an activity may be in the queue before that is worth a word: a free worker takes it within milliseconds.
+const queuedLong = 2 * time.Second
+
+// Waiting reports whether nothing is at work at a time because no worker takes what is to be done: those that there are have other jobs in hand, or there is
+// none. A job that is paused waits for nobody.
+func (s Status) Waiting(now time.Time) bool {
+	long := false
+	for _, a := range s.Pending {
+		if a.Running {
+			return false
+		}
+		long = long || !a.Queued.IsZero() && now.Sub(a.Queued) >= queuedLong
+	}
+	return long && !s.Paused
 }
 
 // Front is the newest front that the status knows.

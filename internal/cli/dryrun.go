@@ -44,6 +44,38 @@ func (s *session) dryRun(ctx context.Context, p plan) error {
 	return nil
 }
 
+// dryTraining prints the job of a training and what it will train.
+func (s *session) dryTraining(ctx context.Context, p training) error {
+	plan, err := evalworker.PlanFinetune(ctx, p.job, s.hub())
+	if err != nil {
+		return err
+	}
+	if s.json {
+		return s.printJSON(struct {
+			Training string                  `json:"training"`
+			Folder   string                  `json:"folder"`
+			Job      workflows.FinetuneJob   `json:"job"`
+			Plan     evalworker.FinetunePlan `json:"plan"`
+		}{p.id, p.folder, p.job, plan})
+	}
+	b, err := yaml.Marshal(p.job)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.Stdout, "# training %s in %s\n%s", p.id, p.folder, b)
+	fmt.Fprintf(s.Stdout, "# trains  %s weights of %d matrices, %s, learning rate %.3g\n", count(plan.Trainable), plan.Targets, plan.Method, plan.LearningRate)
+	fmt.Fprintf(s.Stdout, "# learns  %d steps, %s tokens forward and backward, from %d examples", plan.Steps, count(plan.Tokens), plan.Examples)
+	if plan.Cut > 0 || plan.Left > 0 {
+		fmt.Fprintf(s.Stdout, ", %d of them cut, %d others left out", plan.Cut, plan.Left)
+	}
+	fmt.Fprintf(s.Stdout, "; %d held out\n", plan.HeldOut)
+	fmt.Fprintf(s.Stdout, "# delta   %s, of which %s beside the model, which has %s\n", megabytes(plan.DeltaBytes), megabytes(plan.Beside), megabytes(plan.Bytes))
+	if plan.Regrow > 0 {
+		fmt.Fprintf(s.Stdout, "# size    %s weights that were pruned may come back, within %s\n", count(plan.Regrow), p.job.Size)
+	}
+	return nil
+}
+
 // runCost is what a run will take.
 type runCost struct {
 	Units        int     `json:"units"`

@@ -35,6 +35,7 @@ The job goes through a Temporal server, as that of run does. Every flag of the j
 	f.StringVarP(&rf.file, "file", "f", "", "YAML file with the job")
 	f.StringVar(&rf.out, "out", "", "training folder (default: runs/ID in the data folder)")
 	f.BoolVar(&rf.resume, "resume", false, "go on with the training in --out, or with the same job as before")
+	f.BoolVar(&rf.dry, "dry-run", false, "print the job and what it will train, and do nothing")
 	s.cache.flag(f)
 	f.IntVar(&rf.port, "port", 0, "port of the embedded server (0: a free one)")
 	f.IntVar(&rf.uiPort, "ui-port", 0, "port of the embedded UI (0: a free one)")
@@ -53,7 +54,8 @@ func finetuneFlags(f *pflag.FlagSet, j *workflows.FinetuneJob) {
 	f.IntVar(&j.Rank, "rank", j.Rank, "of lora and dsee (default: of lora as --density or --params allow, of dsee 8)")
 	f.Float64Var(&j.Alpha, "alpha", j.Alpha, "of lora and dsee: products are scaled by alpha/rank (default 16)")
 	f.StringVar(&j.LowRank, "low-rank", j.LowRank, "of lora and dsee on a pruned model: unmerged or merged-masked (default unmerged)")
-	f.StringVar(&j.Support, "support", j.Support, "restricted to what a pruned model has kept, or free (default restricted)")
+	f.StringVar(&j.Support, "support", j.Support, "restricted to what a pruned model has kept, or free: pruned weights may come back as far as --size allows (default restricted)")
+	f.StringVar(&j.Size, "size", j.Size, "of --support free: what the model may take in store, such as 90MB")
 	f.StringVar(&j.Objective, "objective", j.Objective, "kl: distillation from the dense model, or nll of the next token (default kl with --config, else nll)")
 	f.Float64Var(&j.Temperature, "temperature", j.Temperature, "of --objective kl (default 1)")
 	f.IntVar(&j.Steps, "steps", j.Steps, "of the optimizer (default 70)")
@@ -80,6 +82,9 @@ func (s *session) finetune(ctx context.Context, flags *pflag.FlagSet, rf runFlag
 	p, err := s.planTraining(ctx, flags, rf)
 	if err != nil {
 		return err
+	}
+	if rf.dry {
+		return s.dryTraining(ctx, p)
 	}
 	if p.again && !rf.resume {
 		if done, err := p.done(); err != nil {

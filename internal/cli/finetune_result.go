@@ -25,8 +25,9 @@ type finetuneReport struct {
 	Tokens     int64   `json:"tokens"`
 	Loss       float64 `json:"loss"`
 	Seconds    float64 `json:"seconds"`
-	Bytes      int64   `json:"bytes"`  // of the model with the delta
-	Beside     int64   `json:"beside"` // of these, what cannot be merged
+	Bytes      int64   `json:"bytes"`             // of the model with the delta
+	Beside     int64   `json:"beside"`            // of these, what cannot be merged
+	Regrown    int64   `json:"regrown,omitempty"` // of these, what weights take that were pruned before
 	Delta      string  `json:"delta"`
 	DeltaBytes int64   `json:"delta_bytes"`
 	PEFT       string  `json:"peft,omitempty"`
@@ -43,19 +44,22 @@ func (s *session) printTraining(p training, b *backend, took time.Duration) erro
 	if s.json {
 		return s.printJSON(finetuneReport{Training: p.id, Folder: p.folder, NLLBefore: r.Before.NLL, NLLAfter: r.After.NLL, NLLErr: r.After.NLLError,
 			KLBefore: r.Before.KL, KLAfter: r.After.KL, KLErr: r.After.KLError, Windows: r.After.Windows, Trainable: r.Trainable, Steps: r.Steps, Tokens: r.Tokens,
-			Loss: r.Loss, Seconds: took.Seconds(), Bytes: r.Bytes, Beside: r.Beside, Delta: r.Delta, DeltaBytes: r.DeltaBytes, PEFT: r.PEFT, UI: ui})
+			Loss: r.Loss, Seconds: took.Seconds(), Bytes: r.Bytes, Beside: r.Beside, Regrown: r.Regrown, Delta: r.Delta, DeltaBytes: r.DeltaBytes, PEFT: r.PEFT, UI: ui})
 	}
-	s.printMeasured(r.Bytes-r.Beside, r.Before, &r)
+	s.printMeasured(r.Bytes-r.Beside-r.Regrown, r.Before, &r)
 	fmt.Fprintf(s.Stdout, "held-out text, %d windows, nats a token; KL from the dense model\n\n", r.After.Windows)
 	fmt.Fprintf(s.Stdout, "training %s: %s weights, %d steps, %s tokens", p.id, count(r.Trainable), r.Steps, count(r.Tokens))
 	if took > 0 {
 		fmt.Fprintf(s.Stdout, ", %s", short(took))
 	}
 	fmt.Fprintf(s.Stdout, "\ndelta   %s, %s", r.Delta, megabytes(r.DeltaBytes))
-	if r.Beside == 0 {
-		fmt.Fprintln(s.Stdout, ", merged: the model takes no more bytes")
-	} else {
+	switch {
+	case r.Beside > 0:
 		fmt.Fprintf(s.Stdout, ", %s of it beside the model\n", megabytes(r.Beside))
+	case r.Regrown > 0:
+		fmt.Fprintf(s.Stdout, ", merged: weights that were pruned before take %s more\n", megabytes(r.Regrown))
+	default:
+		fmt.Fprintln(s.Stdout, ", merged: the model takes no more bytes")
 	}
 	if r.PEFT != "" {
 		fmt.Fprintf(s.Stdout, "peft    %s\n", r.PEFT)

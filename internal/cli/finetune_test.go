@@ -59,6 +59,31 @@ func TestFinetuneContract(t *testing.T) {
 	}
 }
 
+// TestFinetuneDryRun says what would be trained, and what is wrong with a job, and makes no folder.
+func TestFinetuneDryRun(t *testing.T) {
+	env := dataEnv(t)
+	args := []string{"finetune", "--dry-run", "--seq-len", "64", "--steps", "20", "--params", "1000"}
+	o := object(t, env, args...)
+	hasKeys(t, o, "training", "folder", "job", "plan")
+	plan := o["plan"].(map[string]any)
+	hasKeys(t, plan, "method", "trainable", "targets", "examples", "tokens", "steps", "delta_bytes", "learning_rate", "bytes", "beside")
+	if n := plan["trainable"].(float64); plan["steps"].(float64) != 20 || plan["tokens"].(float64) != 20*8*64 || n > 1000 || n < 900 || plan["delta_bytes"].(float64) != 8*n || plan["beside"].(float64) != 0 {
+		t.Errorf("plan %v", plan)
+	}
+	r := call(t, env, args...)
+	for _, want := range []string{"# training builtin-spiel-ag-", "\nsteps: 20\n", "matrices, spiel-ag, learning rate", "# learns  20 steps, 10k tokens", "# delta"} {
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("%q is not in %s%s", want, r.out, r.err)
+		}
+	}
+	if r := call(t, env, append(args, "--density", "1e-9", "--params", "0")...); r.code != 1 || !strings.Contains(r.err, "leaves none") {
+		t.Errorf("code %d, %s", r.code, r.err)
+	}
+	if _, err := os.Stat(filepath.Join(env["PARETOPRESS_DATA"], "runs")); err == nil {
+		t.Error("a dry run left something behind")
+	}
+}
+
 // TestFinetuneFile puts a job together from a file and flags; the flags win.
 func TestFinetuneFile(t *testing.T) {
 	env := dataEnv(t)

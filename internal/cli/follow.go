@@ -63,8 +63,11 @@ func (s *session) follow(ctx context.Context, b *backend, id string) error {
 // show reports a status: a task for each phase.
 func (p *progress) show(st workflows.Status) {
 	note := activityNote(st.Pending)
-	if st.Paused {
+	switch {
+	case st.Paused:
 		note = "paused"
+	case st.Waiting(p.now()):
+		note = joined(waitsForWorker, note)
 	}
 	if st.Training != nil {
 		p.showTraining(st, note)
@@ -208,6 +211,17 @@ func activityNote(list []workflows.Pending) string {
 		}
 	}
 	return ""
+}
+
+// waitsForWorker says that no worker is free for a job.
+const waitsForWorker = "waits for a worker"
+
+// joined is two notes in one.
+func joined(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
 }
 
 // runError turns what a workflow ended with into an error for people.

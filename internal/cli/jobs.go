@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,7 +98,7 @@ func (s *session) changed(id, what string, control workflows.Control, err error)
 type jobRow struct {
 	ID     string `json:"id"`
 	Kind   string `json:"kind"`  // run or finetune
-	State  string `json:"state"` // running, paused, done, stopped before its end
+	State  string `json:"state"` // running, waiting for a worker, paused, done, unfinished
 	Phase  string `json:"phase,omitempty"`
 	Model  string `json:"model"`
 	Space  string `json:"space,omitempty"`
@@ -216,8 +217,11 @@ func (b *backend) liveRow(ctx context.Context, row *jobRow) error {
 		return nil
 	}
 	row.Phase = st.Phase
-	if st.Paused {
+	switch {
+	case st.Paused:
 		row.State = "paused"
+	case st.Waiting(time.Now()):
+		row.State = "waiting for a worker"
 	}
 	if t := st.Training; t != nil {
 		row.Tokens = row.Budget / int64(max(t.Steps, 1)) * int64(t.Step)
@@ -243,6 +247,9 @@ func (s *session) jobShow(ctx context.Context, b *backend, id string) error {
 	if st.Paused {
 		fmt.Fprint(s.Stdout, " (paused)")
 	}
+	if st.Waiting(time.Now()) {
+		fmt.Fprint(s.Stdout, " ("+waitsForWorker+")")
+	}
 	fmt.Fprintln(s.Stdout)
 	if t := st.Training; t != nil && t.Prepared != nil {
 		fmt.Fprintf(s.Stdout, "model   %s\ntrains  %s weights of %d matrices, step %d of %d\n", t.Prepared.Model, count(t.Prepared.Trainable), t.Prepared.Targets, t.Step, t.Steps)
@@ -267,6 +274,9 @@ func (s *session) jobShow(ctx context.Context, b *backend, id string) error {
 		}
 		if a.Progress.Note != "" {
 			line += ", " + a.Progress.Note
+		}
+		if !a.Queued.IsZero() {
+			line += fmt.Sprintf(", in the queue for %s", short(time.Since(a.Queued)))
 		}
 		if a.Failure != "" {
 			line += ", last failure: " + a.Failure

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"sync"
@@ -28,13 +29,17 @@ type task struct {
 	done, total       int64
 	first             int64
 	began, printed    time.Time
+	last              string // plain line
 	bar               *mpb.Bar
 	text              atomic.Pointer[string] // what the bar shows; its goroutine must not take the lock
 	finished          bool
 }
 
-// plainInterval is the time between two plain lines about one task.
-const plainInterval = 10 * time.Second
+// plainInterval is the time between two plain lines about one task, sameInterval that between two lines that say the same.
+const (
+	plainInterval = 10 * time.Second
+	sameInterval  = time.Minute
+)
 
 // newProgress returns progress on s.Err, with bars if it is a terminal.
 func (s *session) newProgress() *progress {
@@ -71,9 +76,14 @@ func (p *progress) report(label, unit string, done, total int64, note string) {
 		t.bar.SetCurrent(min(t.done, max(total, 1)))
 		return
 	}
-	if now := p.now(); now.Sub(t.printed) >= plainInterval {
-		t.printed = now
-		fmt.Fprintln(p.out, t.line(now))
+	now := p.now()
+	line, interval := t.line(now), plainInterval
+	if line == t.last { // it waits
+		interval = sameInterval
+	}
+	if now.Sub(t.printed) >= interval {
+		t.printed, t.last = now, line
+		fmt.Fprintln(p.out, line)
 	}
 }
 
@@ -139,7 +149,7 @@ func (t *task) numbers(now time.Time) string {
 		return "done in " + short(elapsed) + suffix(t.note)
 	}
 	if t.done == 0 && t.total == 0 {
-		return "begun" + suffix(t.note)
+		return cmp.Or(t.note, "begun")
 	}
 	s := count(t.done)
 	if t.total > 0 {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/paretopress/paretopress/workflows"
 )
 
 // TestPlainProgress prints lines with rate and remaining time where stderr is no terminal.
@@ -41,6 +43,32 @@ func TestProgressOfAnotherKind(t *testing.T) {
 		now = now.Add(plainInterval)
 	}
 	want := "prepare    begun\nprepare     62% 5000/8000 bytes\nprepare    5000 bytes\nprepare      0% 0/1 files\n"
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+// TestWaitingProgress: a job whose activity no worker takes says that it waits, now and then, until one does.
+func TestWaitingProgress(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1000, 0)
+	p := &progress{out: &out, tasks: map[string]*task{}, now: func() time.Time { return now }}
+	queued := workflows.Pending{Activity: workflows.ActivityPrepareFinetune, Attempt: 1, Queued: now}
+	st := workflows.Status{Phase: workflows.PhasePrepare, Training: &workflows.Training{}}
+	for range 15 {
+		st.Pending = []workflows.Pending{queued}
+		p.show(st)
+		now = now.Add(plainInterval)
+	}
+	running := workflows.Pending{Activity: workflows.ActivityPrepareFinetune, Attempt: 1, Running: true, Progress: workflows.Progress{Total: 1, Unit: "files", Note: "opening the model"}}
+	st.Pending = []workflows.Pending{running}
+	p.show(st)
+	now = now.Add(plainInterval)
+	st = workflows.Status{Phase: workflows.PhaseSearch, Search: &workflows.State{Generation: 3}, Budget: 100}
+	st.Pending = []workflows.Pending{queued}
+	p.show(st)
+	want := "prepare    begun\nprepare    waits for a worker\nprepare    waits for a worker\nprepare    waits for a worker\nprepare      0% 0/1 files  opening the model\n" +
+		"prepare    done in 2m40s\nsearch       0% 0/100 tokens  waits for a worker\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}

@@ -55,17 +55,25 @@ func newRig(t *testing.T, s *devserver.Server, acts *flowtest.Activities, scenar
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	c, err := client.Dial(client.Options{HostPort: s.Address(), Logger: quiet, Identity: "test"})
 	require.NoError(t, err)
-	eval := worker.New(c, workflows.EvalQueue, worker.Options{
+	flow := workflows.NewWorker(c)
+	require.NoError(t, flow.Start())
+	r := &rig{t: t, ctx: ctx, client: c, scenario: scenario}
+	r.stop = []func(){r.work(acts), flow.Stop, c.Close, cancel}
+	return r
+}
+
+// work starts a worker that carries out acts, and returns what stops it.
+func (r *rig) work(acts *flowtest.Activities) (stop func()) {
+	r.t.Helper()
+	eval := worker.New(r.client, workflows.EvalQueue, worker.Options{
 		DisableWorkflowWorker:            true,
 		MaxHeartbeatThrottleInterval:     50 * time.Millisecond, // a cancelled activity learns it soon
 		WorkerStopTimeout:                5 * time.Second,
 		MaxConcurrentActivityTaskPollers: 4,
 	})
 	acts.Register(eval)
-	flow := workflows.NewWorker(c)
-	require.NoError(t, flow.Start())
-	require.NoError(t, eval.Start())
-	return &rig{t: t, ctx: ctx, client: c, scenario: scenario, stop: []func(){eval.Stop, flow.Stop, c.Close, cancel}}
+	require.NoError(r.t, eval.Start())
+	return eval.Stop
 }
 
 // close stops the workers and the client, in this order.
@@ -256,6 +264,7 @@ func TestRuns(t *testing.T) {
 		{"shared", &flowtest.Activities{Ranges: [][2]int{{0, 8}}}, shared},
 		{"trained", &flowtest.Activities{}, trained},
 		{"healed", &flowtest.Activities{}, healed},
+		{"queued", &flowtest.Activities{}, queued},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			began = time.Now()
@@ -499,4 +508,19 @@ func healed(r *rig, acts *flowtest.Activities) {
 	require.Equal(r.t, 1, st.Healing.Done)
 	require.Equal(r.t, []string{"c000001: step 5: the loss is NaN"}, st.Healing.Failed)
 	r.saveAll(map[string]string{"compress": "healed", "search": workflows.SearchID("healed"), "finetune": workflows.HealID("healed", "c000000"), "failing": workflows.HealID("healed", "c000001")})
+}
+
+// A run whose activities nobody takes says that it waits for a worker, until one comes.
+func queued(r *rig, acts *flowtest.Activities) {
+	r.stop[0]()
+	r.stop[0] = func() {}
+	run := r.start(input("queued"))
+	r.await("in the queue", func() bool { return r.status("queued").Waiting(time.Now()) })
+	st := r.status("queued")
+	require.Equal(r.t, workflows.PhasePrepare, st.Phase)
+	require.Len(r.t, st.Pending, 1)
+	require.False(r.t, st.Pending[0].Running)
+	r.stop[0] = r.work(acts)
+	require.NoError(r.t, run.Get(r.ctx, nil))
+	require.False(r.t, r.status("queued").Waiting(time.Now()))
 }
