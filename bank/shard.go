@@ -2,7 +2,6 @@ package bank
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -14,13 +13,13 @@ import (
 	"strings"
 
 	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // A shard is a safetensors file. Its metadata come first in the header and have two entries: the digest
 // of the header, taken with zeros in the place of its digits, and the description as JSON.
 const (
 	headerPrefix = `{"__metadata__":{"sha256":"`
-	headerMiddle = `","shard":`
 	sumDigits    = 2 * sha256.Size
 	maxHeader    = 16 << 20
 	bodyAlign    = 64
@@ -45,16 +44,6 @@ type Level struct {
 	NNZ     int64  `json:"nnz"`               // weights that are stored
 	Digest  string `json:"sha256"`            // of form, shape and parts
 }
-
-// tensor is an entry of a safetensors header.
-type tensor struct {
-	Type    string   `json:"dtype"`
-	Shape   []int    `json:"shape"`
-	Offsets [2]int64 `json:"data_offsets"`
-}
-
-// typeBytes is the size of an element of the types that parts have.
-var typeBytes = map[string]int64{"U8": 1, "F16": 2, "BF16": 2}
 
 // shard is an open shard.
 type shard struct {
@@ -113,33 +102,28 @@ func parseShard(path string, data []byte) (*shard, error) {
 	if size > maxHeader || size > uint64(len(data)-8) {
 		return nil, corrupt(path, "header of %d bytes in a file of %d (truncated?)", size, len(data))
 	}
-	header, body := data[8:8+size], data[8+size:]
+	header := data[8 : 8+size]
 	if !bytes.HasPrefix(header, []byte(headerPrefix)) || len(header) < len(headerPrefix)+sumDigits {
 		return nil, corrupt(path, "not a shard of a bank")
 	}
 	if got, want := headerSum(header), string(header[len(headerPrefix):][:sumDigits]); got != want {
 		return nil, corrupt(path, "its header has digest %s, want %s", short(got), short(want))
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(header, &fields); err != nil {
-		return nil, corrupt(path, "header: %v", err)
+	metadata, tensors, err := safetensors.Parse(data)
+	if err != nil {
+		return nil, corrupt(path, "%v", err)
 	}
 	s := &shard{path: path, parts: map[string][]kernel.Part{}, cache: map[string]result{}, unmap: func() error { return nil }, length: int64(len(data))}
-	var meta struct{ Shard string }
-	if err := json.Unmarshal(fields["__metadata__"], &meta); err != nil {
-		return nil, corrupt(path, "metadata: %v", err)
-	}
-	if err := json.Unmarshal([]byte(meta.Shard), &s.description); err != nil {
+	if err := json.Unmarshal([]byte(metadata["shard"]), &s.description); err != nil {
 		return nil, corrupt(path, "description: %v", err)
 	}
-	delete(fields, "__metadata__")
 	if s.Version != version {
 		return nil, fmt.Errorf("bank: %s: version %d of the format; this program reads version %d", path, s.Version, version)
 	}
 	if err := s.check(); err != nil {
 		return nil, corrupt(path, "%v", err)
 	}
-	return s, s.place(fields, body)
+	return s, s.place(tensors)
 }
 
 // check returns an error unless names are valid and in order and no two levels share an alias.
@@ -162,53 +146,16 @@ func (d *description) check() error {
 	return nil
 }
 
-// place finds the tensors of each level in the body, which they must fill without gap or overlap.
-func (s *shard) place(fields map[string]json.RawMessage, body []byte) error {
-	type placed struct {
-		name string
-		tensor
-	}
-	var tensors []placed
-	for name, raw := range fields {
-		t := placed{name: name}
-		if err := json.Unmarshal(raw, &t.tensor); err != nil {
-			return corrupt(s.path, "tensor %s: %v", name, err)
-		}
-		tensors = append(tensors, t)
-	}
-	slices.SortFunc(tensors, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.Offsets[0], b.Offsets[0]), cmp.Compare(a.Offsets[1], b.Offsets[1]), strings.Compare(a.name, b.name))
-	})
-	end := int64(0)
+// place gives every level its tensors.
+func (s *shard) place(tensors []safetensors.Tensor) error {
 	for _, t := range tensors {
-		from, to := t.Offsets[0], t.Offsets[1]
-		width := typeBytes[t.Type]
-		if from != end || to < from || to > int64(len(body)) || width == 0 || !fills(t.Shape, width, to-from) {
-			return corrupt(s.path, "tensor %s of type %s and shape %v cannot lie at bytes %d to %d of %d", t.name, t.Type, t.Shape, from, to, len(body))
-		}
-		end = to
-		level, part, _ := strings.Cut(t.name, "/")
+		level, part, _ := strings.Cut(t.Name, "/")
 		if s.level(level) == nil {
-			return corrupt(s.path, "tensor %s belongs to no level", t.name)
+			return corrupt(s.path, "tensor %s belongs to no level", t.Name)
 		}
-		s.parts[level] = append(s.parts[level], kernel.Part{Name: part, Type: t.Type, Shape: t.Shape, Data: body[from:to:to]})
-	}
-	if end != int64(len(body)) {
-		return corrupt(s.path, "%d bytes after the last tensor", int64(len(body))-end)
+		s.parts[level] = append(s.parts[level], kernel.Part{Name: part, Type: t.Type, Shape: t.Shape, Data: t.Data})
 	}
 	return nil
-}
-
-// fills tells whether an array of this shape takes the given number of bytes.
-func fills(shape []int, width, size int64) bool {
-	n := width
-	for _, d := range shape {
-		if d < 0 || d > 0 && n > (1<<62)/int64(d) {
-			return false
-		}
-		n *= int64(d)
-	}
-	return n == size
 }
 
 // level returns the description of a level, nil if the shard does not have it.

@@ -1,8 +1,6 @@
 package bank
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // Entry is a level to store.
@@ -113,16 +112,14 @@ func (d *description) add(e Entry, have map[string]kernel.Packed) (changed bool,
 // write writes a shard: the header, then all arrays of 16-bit numbers, then those of bytes, so that each
 // is aligned.
 func (d *description) write(w io.Writer, have map[string]kernel.Packed) error {
-	type named struct {
-		name string
-		kernel.Part
-	}
-	var parts []named
-	for _, width := range []int64{2, 1} {
+	var entries []safetensors.Entry
+	var parts []kernel.Part
+	for _, types := range [][]string{{"F16", "BF16"}, {"U8"}} {
 		for _, l := range d.Levels {
 			for _, p := range have[l.Name].Parts() {
-				if typeBytes[p.Type] == width {
-					parts = append(parts, named{l.Name + "/" + p.Name, p})
+				if slices.Contains(types, p.Type) {
+					entries = append(entries, safetensors.Entry{Name: l.Name + "/" + p.Name, Type: p.Type, Shape: p.Shape})
+					parts = append(parts, p)
 				}
 			}
 		}
@@ -131,36 +128,14 @@ func (d *description) write(w io.Writer, have map[string]kernel.Packed) error {
 	if err != nil {
 		return err
 	}
-	quoted, err := json.Marshal(string(text))
-	if err != nil {
-		return err
+	metadata := map[string]string{"sha256": strings.Repeat("0", sumDigits), "shard": string(text)}
+	file := safetensors.Header(metadata, entries, 0, bodyAlign)
+	header := file[8:]
+	if len(header) > maxHeader {
+		return fmt.Errorf("the header of %d levels takes %d bytes, more than %d", len(d.Levels), len(header), maxHeader)
 	}
-	header := bytes.NewBufferString(headerPrefix + strings.Repeat("0", sumDigits) + headerMiddle)
-	header.Write(quoted)
-	header.WriteByte('}')
-	end := int64(0)
-	for _, p := range parts {
-		from := end
-		end += int64(len(p.Data))
-		entry, err := json.Marshal(tensor{p.Type, p.Shape, [2]int64{from, end}})
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(header, ",%q:%s", p.name, entry)
-	}
-	header.WriteByte('}')
-	for (8+header.Len())%bodyAlign != 0 {
-		header.WriteByte(' ')
-	}
-	if header.Len() > maxHeader {
-		return fmt.Errorf("the header of %d levels takes %d bytes, more than %d", len(d.Levels), header.Len(), maxHeader)
-	}
-	head := header.Bytes()
-	copy(head[len(headerPrefix):], headerSum(head))
-	if err := binary.Write(w, binary.LittleEndian, uint64(len(head))); err != nil {
-		return err
-	}
-	if _, err := w.Write(head); err != nil {
+	copy(header[len(headerPrefix):], headerSum(header))
+	if _, err := w.Write(file); err != nil {
 		return err
 	}
 	for _, p := range parts {

@@ -82,7 +82,7 @@ func (q *quantizationJSON) bits() []int {
 }
 
 // decompress puts one tensor, x.weight, in the place of the tensors in which a module's weights are
-// stored: x.weight_packed, x.weight_scale and so on. config is the config.json, which parseConfig has read.
+// stored: x.weight_packed, x.weight_scale and so on. config is the config.json, which ParseConfig has read.
 func (c *Checkpoint) decompress(config []byte) error {
 	var j configJSON
 	if err := json.Unmarshal(config, &j); err != nil {

@@ -37,7 +37,7 @@ func openFolder(open source, ref string) (_ *Checkpoint, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
-	if c.config, err = parseConfig(f.data); err != nil {
+	if c.config, err = ParseConfig(f.data); err != nil {
 		return nil, fmt.Errorf("engine: %s: %w", f.name, err)
 	}
 	if err := c.takeWeights(take, ref); err != nil {

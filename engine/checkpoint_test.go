@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // folderOf writes a small model as a Hugging Face folder, with a tokenizer.
@@ -45,28 +47,23 @@ func shard(t *testing.T, dir string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tensors, err := parseSafetensors(data)
+	_, tensors, err := safetensors.Parse(data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	index := map[string]string{}
 	for i, name := range []string{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"} {
-		header, body := map[string]any{}, []byte{}
+		var entries []safetensors.Entry
+		var body []byte
 		for k, tensor := range tensors {
 			if k%2 != i {
 				continue
 			}
-			header[tensor.Name] = map[string]any{
-				"dtype": tensor.Type, "shape": tensor.Shape, "data_offsets": []int{len(body), len(body) + len(tensor.data)},
-			}
-			body = append(body, tensor.data...)
+			entries = append(entries, tensor.Entry)
+			body = append(body, tensor.Data...)
 			index[tensor.Name] = name
 		}
-		text, err := json.Marshal(header)
-		if err != nil {
-			t.Fatal(err)
-		}
-		writeFile(t, dir, name, safetensorsFile(string(text), body))
+		writeFile(t, dir, name, append(safetensors.Header(nil, entries, 0, 8), body...))
 	}
 	if err := os.Remove(filepath.Join(dir, "model.safetensors")); err != nil {
 		t.Fatal(err)

@@ -77,9 +77,9 @@ type ropeJSON struct {
 	Partial   *float64 `json:"partial_rotary_factor"`
 }
 
-// parseConfig reads a config.json. Members that are absent have the defaults of Hugging Face
+// ParseConfig reads a config.json. Members that are absent have the defaults of Hugging Face
 // transformers for the model type.
-func parseConfig(data []byte) (Config, error) {
+func ParseConfig(data []byte) (Config, error) {
 	var j configJSON
 	if err := json.Unmarshal(data, &j); err != nil {
 		return Config{}, malformed("%v", err)

@@ -55,7 +55,7 @@ func TestParseConfig(t *testing.T) {
 			`,"layer_types":["full_attention","sliding_attention"],"use_sliding_window":true,"sliding_window":9`,
 			with(func(c *Config) { c.Arch, c.QKNorm, c.HeadDim, c.SlidingWindow, c.FullLayers = "qwen3", true, 128, 9, 1 })},
 	} {
-		got, err := parseConfig([]byte("{" + test.json + "}"))
+		got, err := ParseConfig([]byte("{" + test.json + "}"))
 		if err != nil || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, test.want)
 		}
@@ -100,12 +100,12 @@ var badConfigs = []struct {
 func TestParseConfigBad(t *testing.T) {
 	for _, test := range badConfigs {
 		// encoding/json takes the last of equal members.
-		_, err := parseConfig([]byte("{" + llamaJSON + "," + test.json + "}"))
+		_, err := ParseConfig([]byte("{" + llamaJSON + "," + test.json + "}"))
 		if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.kind) {
 			t.Errorf("%s gives %v, want %v with %q", test.json, err, test.kind, test.want)
 		}
 	}
-	if _, err := parseConfig([]byte("nonsense")); !errors.Is(err, ErrMalformed) {
+	if _, err := ParseConfig([]byte("nonsense")); !errors.Is(err, ErrMalformed) {
 		t.Errorf("nonsense gives %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func FuzzConfig(f *testing.F) {
 		f.Add([]byte("{" + llamaJSON + "," + test.json + "}"))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseConfig(data)
+		c, err := ParseConfig(data)
 		if err != nil {
 			return
 		}

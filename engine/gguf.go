@@ -231,7 +231,7 @@ func readTensorInfo(r *ggufReader, name string, align uint64) (Tensor, place, er
 		return t, place{}, r.err
 	}
 	n, ok := product(shape)
-	if !ok || n > 1<<56 {
+	if !ok {
 		return t, place{}, malformed("tensor %s has shape %v", name, shape)
 	}
 	f := ggmlFormats[kind]
@@ -255,4 +255,16 @@ func readTensorInfo(r *ggufReader, name string, align uint64) (Tensor, place, er
 		return t, place{}, malformed("tensor %s lies at %d", name, offset)
 	}
 	return t, place{from: offset, to: offset + size}, nil
+}
+
+// product multiplies the dimensions of a shape; ok is false where one does not fit an int, or the product passes 2^56.
+func product(shape []uint64) (n uint64, ok bool) {
+	n = 1
+	for _, d := range shape {
+		if d > math.MaxInt || d > 0 && n > (1<<56)/d {
+			return 0, false
+		}
+		n *= d
+	}
+	return n, true
 }

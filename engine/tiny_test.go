@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // tiny is a small random model, which write puts into a Hugging Face folder, and
@@ -119,21 +121,15 @@ func (t *tiny) write(tb testing.TB, dir string) {
 	if t.window > 0 {
 		config["sliding_window"] = t.window
 	}
-	header := make(map[string]any)
+	var entries []safetensors.Entry
 	var data []byte
 	for _, name := range t.names() {
-		begin := len(data)
 		for _, v := range t.weights[name] {
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 		}
-		header[name] = map[string]any{"dtype": "F32", "shape": t.shapes[name], "data_offsets": []int{begin, len(data)}}
+		entries = append(entries, safetensors.Entry{Name: name, Type: "F32", Shape: t.shapes[name]})
 	}
-	head, err := json.Marshal(header)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	file := binary.LittleEndian.AppendUint64(nil, uint64(len(head)))
-	file = append(append(file, head...), data...)
+	file := append(safetensors.Header(nil, entries, 0, 8), data...)
 	settings, err := json.Marshal(config)
 	if err != nil {
 		tb.Fatal(err)

@@ -3,37 +3,28 @@ package export
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
-// goldenTensor is a tensor of a safetensors file.
-type goldenTensor struct {
-	Type    string   `json:"dtype"`
-	Shape   []int    `json:"shape"`
-	Offsets [2]int64 `json:"data_offsets"`
-	data    []byte
-}
-
 // goldenTensors reads what bench/peers/golden_compressed_tensors.py wrote.
-func goldenTensors(t *testing.T) map[string]goldenTensor {
+func goldenTensors(t *testing.T) map[string]safetensors.Tensor {
 	t.Helper()
 	data, err := os.ReadFile("../engine/testdata/compressed/cases.safetensors")
 	if err != nil {
 		t.Fatal(err)
 	}
-	size := 8 + binary.LittleEndian.Uint64(data)
-	var all map[string]goldenTensor
-	if err := json.Unmarshal(data[8:size], &all); err != nil {
+	_, tensors, err := safetensors.Parse(data)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for name, x := range all {
-		x.data = data[size:][x.Offsets[0]:x.Offsets[1]]
-		all[name] = x
+	all := map[string]safetensors.Tensor{}
+	for _, x := range tensors {
+		all[x.Name] = x
 	}
 	return all
 }
@@ -53,7 +44,7 @@ func TestCompressedIsWhatThePackagePacks(t *testing.T) {
 		var w kernel.Packed
 		var err error
 		if scales.Type == "BF16" {
-			w, err = kernel.NewFP8(rows, cols, codes.data, scales.data)
+			w, err = kernel.NewFP8(rows, cols, codes.Data, scales.Data)
 		} else {
 			l := kernel.Layout{Bits: 4, Symmetric: true}
 			if scales.Shape[1] > 1 {
@@ -64,13 +55,13 @@ func TestCompressedIsWhatThePackagePacks(t *testing.T) {
 			}
 			var zeros []uint8
 			if z, ok := golden[unit+".zeros"]; ok {
-				l.Symmetric, zeros = false, z.data
+				l.Symmetric, zeros = false, z.Data
 			}
-			half := make([]uint16, len(scales.data)/2)
+			half := make([]uint16, len(scales.Data)/2)
 			for i := range half {
-				half[i] = binary.LittleEndian.Uint16(scales.data[2*i:])
+				half[i] = binary.LittleEndian.Uint16(scales.Data[2*i:])
 			}
-			w, err = kernel.PackGrouped(rows, cols, l, codes.data, half, zeros)
+			w, err = kernel.PackGrouped(rows, cols, l, codes.Data, half, zeros)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -87,8 +78,8 @@ func TestCompressedIsWhatThePackagePacks(t *testing.T) {
 			if err := a.write(&got); err != nil {
 				t.Fatal(err)
 			}
-			if !ok || a.dtype != want.Type || len(a.shape) != len(want.Shape) || a.bytes() != int64(len(want.data)) || !bytes.Equal(got.Bytes(), want.data) {
-				t.Errorf("%s is %s %v, want %s %v; bytes equal: %v", a.name, a.dtype, a.shape, want.Type, want.Shape, bytes.Equal(got.Bytes(), want.data))
+			if !ok || a.dtype != want.Type || len(a.shape) != len(want.Shape) || a.bytes() != int64(len(want.Data)) || !bytes.Equal(got.Bytes(), want.Data) {
+				t.Errorf("%s is %s %v, want %s %v; bytes equal: %v", a.name, a.dtype, a.shape, want.Type, want.Shape, bytes.Equal(got.Bytes(), want.Data))
 			}
 		}
 		stored := 0

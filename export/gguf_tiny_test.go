@@ -15,6 +15,7 @@ import (
 
 	"github.com/paretopress/paretopress/engine"
 	"github.com/paretopress/paretopress/internal/kernel"
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // Shape of the tiny models: rows of the attention are blocks of 32 weights, those of down_proj also of 256.
@@ -87,10 +88,10 @@ func ggufFolder(t testing.TB, f family, tokenizer []byte) string {
 	}
 	slices.Sort(names)
 	rng := rand.New(rand.NewPCG(3, 4))
-	header := map[string]any{}
+	var entries []safetensors.Entry
 	var data []byte
 	for _, name := range names {
-		from, n := len(data), 1
+		n := 1
 		for _, d := range shapes[name] {
 			n *= d
 		}
@@ -101,12 +102,11 @@ func ggufFolder(t testing.TB, f family, tokenizer []byte) string {
 			}
 			data = binary.LittleEndian.AppendUint16(data, kernel.EncodeBF16(float32(x)))
 		}
-		header[name] = map[string]any{"dtype": "BF16", "shape": shapes[name], "data_offsets": []int{from, len(data)}}
+		entries = append(entries, safetensors.Entry{Name: name, Type: "BF16", Shape: shapes[name]})
 	}
-	head := marshal(t, header)
-	weights := append(binary.LittleEndian.AppendUint64(nil, uint64(len(head))), head...)
+	weights := append(safetensors.Header(nil, entries, 0, 8), data...)
 	for name, content := range map[string][]byte{
-		"model.safetensors": append(weights, data...), "config.json": marshal(t, config), "tokenizer.json": tokenizer,
+		"model.safetensors": weights, "config.json": marshal(t, config), "tokenizer.json": tokenizer,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			t.Fatal(err)

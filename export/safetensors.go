@@ -2,12 +2,13 @@ package export
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // array is a tensor to be written: its bytes come from write, which is called once.
@@ -18,17 +19,13 @@ type array struct {
 	write func(w io.Writer) error
 }
 
-// dtypeBytes is the size of an element of each type that is written.
-var dtypeBytes = map[string]int64{"F32": 4, "F16": 2, "BF16": 2, "I8": 1, "F8_E4M3": 1, "I32": 4, "I64": 8}
+// entry is what a header says of the array.
+func (a array) entry() safetensors.Entry {
+	return safetensors.Entry{Name: a.name, Type: a.dtype, Shape: a.shape}
+}
 
 // bytes is the size of the array.
-func (a array) bytes() int64 {
-	n := dtypeBytes[a.dtype]
-	for _, d := range a.shape {
-		n *= int64(d)
-	}
-	return n
-}
+func (a array) bytes() int64 { return a.entry().Bytes() }
 
 // shards cuts arrays, in their order, into files of at most limit bytes, or of one array that is larger.
 func shards(arrays []array, limit int64) [][]array {
@@ -78,59 +75,23 @@ func writeWeights(dir string, arrays []array, limit int64, done func(int64) erro
 	return os.WriteFile(filepath.Join(dir, "model.safetensors.index.json"), append(data, '\n'), 0o644)
 }
 
-// A header begins like this; room for it, and for each of its entries, is a multiple of 8 bytes, to which arrays are aligned.
-const (
-	headerStart = `{"__metadata__":{"format":"pt"}`
-	headerRoom  = 32
-)
+// headerRoom is the room in a header for the metadata; like that of its entries a multiple of 8 bytes, to which arrays are aligned.
+const headerRoom = 32
 
-// safetensorsHeader is the start of a file: the length of a JSON object and the object, filled up with spaces to the room of its entries, so that the
-// size of a file is the sum of what its arrays take.
-//
-// https://huggingface.co/docs/safetensors
-func safetensorsHeader(arrays []array) ([]byte, error) {
-	header := []byte(headerStart)
-	at, room := int64(0), headerRoom
-	for _, a := range arrays {
-		entry, err := a.entry(at)
-		if err != nil {
-			return nil, err
-		}
-		header = append(header, entry...)
-		at += a.bytes()
+// safetensorsHeader is the start of a file, filled up with spaces to the room of its entries, so that the size of a file is the sum of
+// what its arrays take.
+func safetensorsHeader(arrays []array) []byte {
+	room := headerRoom
+	entries := make([]safetensors.Entry, len(arrays))
+	for i, a := range arrays {
+		entries[i] = a.entry()
 		room += a.room()
 	}
-	header = append(header, '}')
-	for len(header) < room || len(header)%8 != 0 {
-		header = append(header, ' ')
-	}
-	return append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...), nil
+	return safetensors.Header(map[string]string{"format": "pt"}, entries, room, 8)
 }
 
-// entry is what a header says of the array, whose bytes begin at an offset.
-func (a array) entry(at int64) ([]byte, error) {
-	name, err := json.Marshal(a.name)
-	if err != nil {
-		return nil, err
-	}
-	entry, err := json.Marshal(struct {
-		Type    string   `json:"dtype"`
-		Shape   []int    `json:"shape"`
-		Offsets [2]int64 `json:"data_offsets"`
-	}{a.dtype, a.shape, [2]int64{at, at + a.bytes()}})
-	return append(append(append([]byte{','}, name...), ':'), entry...), err
-}
-
-// largestOffset is that in a file for whose entries there is room.
-const largestOffset = 999_999_999_999
-
-// room is that of the array's entry, wherever in the file its bytes are.
-func (a array) room() int {
-	b := a
-	b.shape = append([]int{0}, a.shape...) // of no bytes: both offsets are what is given
-	entry, _ := b.entry(largestOffset)     // fails only for names that are no text
-	return (len(entry) + 7) / 8 * 8
-}
+// room is that of the array's entry in a header.
+func (a array) room() int { return a.entry().Room() }
 
 // stored is what the array adds to the size of its file.
 func (a array) stored() int64 { return int64(a.room()) + a.bytes() }
@@ -156,11 +117,7 @@ func writeSafetensors(path string, arrays []array, done func(int64) error) (err 
 		}
 	}()
 	w := &counter{w: bufio.NewWriterSize(f, 1<<20)}
-	header, err := safetensorsHeader(arrays)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(header); err != nil {
+	if _, err := w.Write(safetensorsHeader(arrays)); err != nil {
 		return err
 	}
 	for _, a := range arrays {

@@ -134,7 +134,7 @@ func TestDeltaErrors(t *testing.T) {
 		{bytes.Replace(good, []byte(`"layer.0.delta.values"`), []byte(`"layer.1.delta.values"`), 1), "5 indices and 0 values"},
 		{bytes.Replace(good, []byte(`"format":"sparseft"`), []byte(`"format":"sparsefu"`), 1), `format "sparsefu"`},
 		{good[:len(good)-1], "lies at bytes"},
-		{append(slices.Clone(good), 0), "1 bytes after the last tensor"},
+		{append(slices.Clone(good), 0), "1 unused bytes after the last tensor"},
 		{good[:7], "too few"},
 		{append([]byte{255, 255, 255, 255, 255, 255, 255, 255}, good[8:]...), "truncated"},
 	} {

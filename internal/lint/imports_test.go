@@ -24,18 +24,19 @@ var arrows = map[string][]string{
 	"workflows":                {"workflows/flowtest"}, // its tests
 	"workflows/flowtest":       {"workflows"},
 	"search":                   {},
-	"bank":                     {"engine", "internal/kernel", "internal/durable"},
+	"bank":                     {"engine", "internal/kernel", "internal/durable", "internal/safetensors"},
 	"prune":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
 	"quant":                    {"engine", "internal/kernel", "internal/obs", "internal/obs/obstest"},
-	"sparseft":                 {},
-	"export":                   {"engine", "internal/kernel", "internal/durable", "internal/builtin", "quant", "prune"}, // quant, prune: its tests
-	"engine":                   {"internal/kernel", "internal/builtin"},
+	"sparseft":                 {"internal/safetensors"},
+	"export":                   {"engine", "internal/kernel", "internal/durable", "internal/builtin", "internal/safetensors", "quant", "prune"}, // quant, prune: its tests
+	"engine":                   {"internal/kernel", "internal/builtin", "internal/safetensors"},
 	"internal/obs":             {"internal/kernel"},
 	"internal/obs/obstest":     {"internal/obs", "internal/kernel"},
 	"internal/kernel":          {},
-	"internal/builtin":         {},
+	"internal/builtin":         {"internal/safetensors"}, // its tests
 	"internal/builtin/gen":     {"internal/builtin"},
 	"internal/durable":         {},
+	"internal/safetensors":     {},
 	"internal/hub":             {"internal/durable", "internal/hub/hubtest"},
 	"internal/hub/hubtest":     {},
 	"internal/devserver":       {"internal/devserver/lease", "workflows", "workflows/flowtest", "internal/durable"},
