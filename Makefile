@@ -64,7 +64,7 @@ golden: peers ## the scores of SmolLM2 in engine/testdata, anew by transformers 
 
 check-gguf: peers ## files of package export, read by the gguf package (LLAMA=--llama: and by llama-cpp-python, if it is installed in .venv)
 	rm -rf .venv/gguf && mkdir .venv/gguf
-	PARETOPRESS_GGUF_OUT="$(CURDIR)/.venv/gguf" $(GO) test -count=1 ./export -run 'TestMixtures|TestDrops|TestTokenizers'
+	PARETOPRESS_GGUF_OUT="$(CURDIR)/.venv/gguf" $(GO) test -count=1 ./export -run 'TestMixtures|TestDrops|TestTokenizers|TestAdapters'
 	.venv/bin/python bench/peers/check_gguf.py $(LLAMA) .venv/gguf/*.gguf
 
 speed: peers ## the forward pass beside PyTorch's, in alternating rounds (PARETOPRESS_SMOLLM2 names the .gguf file)

@@ -51,14 +51,16 @@ type ExportInput struct {
 
 // ExportResult describes what was made.
 type ExportResult struct {
-	Path        string    `json:"path"`
-	Bytes       int64     `json:"bytes"`
-	NLLCheck    *NLLCheck `json:"nll_check,omitempty"` // nil where no weights were written
-	Format      string    `json:"format"`
-	Card        string    `json:"card,omitempty"` // path of the model card
-	TensorTypes string    `json:"tensor_types,omitempty"`
-	Rounded     []string  `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
-	Notes       []string  `json:"notes,omitempty"`   // what a user is to know, a line each
+	Path         string    `json:"path"`
+	Bytes        int64     `json:"bytes"`               // without the adapter
+	NLLCheck     *NLLCheck `json:"nll_check,omitempty"` // nil where no weights were written
+	Format       string    `json:"format"`
+	Card         string    `json:"card,omitempty"`    // path of the model card
+	Adapter      string    `json:"adapter,omitempty"` // path of a LoRA adapter, which a runtime loads beside the model: a GGUF file, or a folder of PEFT
+	AdapterBytes int64     `json:"adapter_bytes,omitempty"`
+	TensorTypes  string    `json:"tensor_types,omitempty"`
+	Rounded      []string  `json:"rounded,omitempty"` // units that 16 bits do not hold exactly
+	Notes        []string  `json:"notes,omitempty"`   // what a user is to know, a line each
 }
 
 // NLLCheck compares an export, as this program reads it back, with the candidate that was evaluated.
@@ -87,13 +89,18 @@ type exported struct {
 	tensors []export.Tensor
 	rounded []string
 	notes   []string
+	modules map[string]string // names of the base's linear modules in what was written
+
+	adapter      string // path where it was written; empty: there is none
+	adapterBytes int64
+	merged       bool // the candidate has weights of 16 bits where the adapter is beside others
 }
 
 // Export writes a candidate as a model that runtimes load, reads it back and compares its NLL with the candidate's. What does not pass is
 // removed: under Out there is a model that was checked, or nothing new. A model card lies beside it.
 func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter) (ExportResult, error) {
 	var out ExportResult
-	if err := in.vacant(); err != nil {
+	if err := in.vacant(append(in.files(), in.Out)...); err != nil {
 		return out, err
 	}
 	x, err := w.subject(ctx, in)
@@ -110,7 +117,7 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	if err := in.check(x); err != nil {
 		return out, err
 	}
-	candidate, err := x.candidate()
+	plain, candidate, err := x.candidate()
 	if err != nil {
 		return out, err
 	}
@@ -124,15 +131,24 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	}
 	defer os.RemoveAll(tmp)
 	path := filepath.Join(tmp, filepath.Base(in.Out))
+	if x.adapter { // which has what the candidate has beyond the plain one
+		candidate = plain
+	}
 	made, err := write(ctx, in, path, x, candidate, report)
+	if err == nil && x.adapter {
+		err = in.writeAdapter(path, x, candidate, &made)
+	}
 	if err != nil {
 		return out, err
 	}
-	check, err := w.readBack(ctx, path, x, score.nll().Value, len(made.rounded) > 0, noted(report, "read back"))
+	check, err := w.readBack(ctx, path, x, score.nll().Value, made, noted(report, "read back"))
 	if err != nil {
 		return out, err
 	}
-	out = ExportResult{Path: in.Out, Bytes: made.bytes, NLLCheck: &check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
+	out = ExportResult{Path: in.Out, Bytes: made.bytes, AdapterBytes: made.adapterBytes, NLLCheck: &check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
+	if x.adapter {
+		out.Adapter = in.adapter()
+	}
 	return out, in.place(path, x.card(in, made, check), made)
 }
 
@@ -151,7 +167,11 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
 		}
-		return exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes}, nil
+		out := exported{bytes: res.Bytes, format: "GGUF, architecture " + res.Architecture, units: res.Units(), tensors: res.Tensors, rounded: res.Rounded, notes: res.Notes, modules: map[string]string{}}
+		for _, t := range res.Tensors {
+			out.modules[t.Unit] = t.Module
+		}
+		return out, nil
 	case FormatHuggingFace:
 		o := in.huggingFace()
 		o.Progress = progress
@@ -159,7 +179,11 @@ func write(ctx context.Context, in ExportInput, path string, x *subject, cand en
 		if err != nil {
 			return exported{}, mark(ErrJob, err)
 		}
-		return exported{bytes: res.Bytes, format: "Hugging Face folder, " + res.Format, units: res.Units(), rounded: res.Rounded, notes: res.Notes}, nil
+		out := exported{bytes: res.Bytes, format: "Hugging Face folder, " + res.Format, units: res.Units(), rounded: res.Rounded, notes: res.Notes, modules: map[string]string{}}
+		for _, m := range res.Modules {
+			out.modules[m.Unit] = m.Name
+		}
+		return out, nil
 	}
 	return exported{}, jobErrorf("--format: %q is unknown", in.Format)
 }
@@ -178,10 +202,16 @@ func (in ExportInput) huggingFace() export.HFOptions {
 	return o
 }
 
-// check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made.
-func (in ExportInput) check(x *subject) error {
-	if err := in.sidecar(x); err != nil {
+// check refuses what the format cannot hold, and a file that the disk has no room for, before any level is made. It finds whether an adapter is to
+// be written.
+func (in ExportInput) check(x *subject) (err error) {
+	if x.adapter, err = in.beside(x); err != nil {
 		return err
+	}
+	if x.adapter {
+		if err := in.vacant(in.adapter()); err != nil {
+			return err
+		}
 	}
 	if in.Format == FormatHuggingFace {
 		planned, _, err := x.outline()
@@ -192,6 +222,13 @@ func (in ExportInput) check(x *subject) error {
 		if err != nil {
 			return mark(ErrJob, err)
 		}
+		if x.adapter {
+			p, err := x.peft(in, nil)
+			if err != nil {
+				return err
+			}
+			size += p.bytes
+		}
 		return in.room(size)
 	}
 	size, err := in.size(x)
@@ -199,20 +236,6 @@ func (in ExportInput) check(x *subject) error {
 		return err
 	}
 	return in.room(size)
-}
-
-// sidecar refuses a delta that would have to lie beside a level.
-func (in ExportInput) sidecar(x *subject) error {
-	if in.Simulated {
-		return nil
-	}
-	for _, unit := range x.delta.units() {
-		level, ok := x.levels[unit]
-		if l, err := ParseLevel(level); ok && err == nil && !l.pruned() {
-			return jobErrorf("%s is at level %s, and no runtime loads the delta beside it: --simulated writes it merged, in 16 bits", unit, level)
-		}
-	}
-	return nil
 }
 
 // room reports a disk that has no room for so many bytes.
@@ -256,13 +279,20 @@ func (in ExportInput) size(x *subject) (int64, error) {
 		}
 		size += n
 	}
+	if x.adapter {
+		n, err := export.GGUFAdapterBytes(x.slot.checkpoint.Checkpoint, others, x.delta.factors(), o)
+		if err != nil {
+			return 0, mark(ErrJob, err)
+		}
+		size += n
+	}
 	return size, nil
 }
 
 // readBack loads what was written as any model is loaded, and compares it with the candidate.
-func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want float64, rounded bool, report Reporter) (NLLCheck, error) {
+func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want float64, made exported, report Reporter) (NLLCheck, error) {
 	check := NLLCheck{Evaluated: want, Tolerance: sameTolerance, Windows: x.windows.Numbers, Numerics: x.slot.model.Numerics().String()}
-	if rounded {
+	if len(made.rounded) > 0 || made.merged {
 		check.Tolerance = roundedTolerance
 	}
 	m := newModels(1, w.options.Threads, 0, nil)
@@ -275,7 +305,11 @@ func (w *Workbench) readBack(ctx context.Context, path string, x *subject, want 
 	if err := sameTokens(x.slot.checkpoint.Checkpoint, s.checkpoint.Checkpoint); err != nil {
 		return check, err
 	}
-	score, err := w.scoreAll(ctx, s, x.windows, nil, false, report)
+	candidate, err := x.readAdapter(s, made)
+	if err != nil {
+		return check, err
+	}
+	score, err := w.scoreAll(ctx, s, x.windows, candidate, false, report)
 	if err != nil {
 		return check, fmt.Errorf("evalworker: what was written cannot be evaluated: %w", err)
 	}

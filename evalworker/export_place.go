@@ -30,9 +30,9 @@ func (in ExportInput) files() []string {
 	return files
 }
 
-// vacant reports what is in the way, before any work.
-func (in ExportInput) vacant() error {
-	for _, path := range append([]string{in.Out}, in.files()...) {
+// vacant reports which of some paths are taken, before any work.
+func (in ExportInput) vacant(paths ...string) error {
+	for _, path := range paths {
 		info, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
@@ -91,6 +91,12 @@ func (in ExportInput) place(path string, card export.Card, made exported) error 
 			return undo(err)
 		}
 		written = append(written, name)
+	}
+	if made.adapter != "" && in.Format == FormatGGUF {
+		if err := durable.Move(made.adapter, in.adapter(), in.Force); err != nil {
+			return undo(err)
+		}
+		written = append(written, in.adapter())
 	}
 	if err := durable.Move(path, in.Out, in.Force); err != nil {
 		return undo(err)

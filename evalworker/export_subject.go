@@ -28,6 +28,8 @@ type subject struct {
 	point   Compressed
 	healed  string        // path of the delta of a healed point, empty for others
 	delta   *appliedDelta // nil: none
+	adapter bool          // the delta is written beside the model
+	merged  bool          // the candidate has some of the delta in weights of 16 bits
 
 	close func()
 }
@@ -180,14 +182,15 @@ func (f Front) Find(id string) (Compressed, error) {
 	return Compressed{}, fmt.Errorf("evalworker: %d points of the front have ids that begin with %q", len(all), id)
 }
 
-// candidate makes the levels, with the delta in them.
-func (x *subject) candidate() (engine.Candidate, error) {
+// candidate makes the levels without and with the delta in them.
+func (x *subject) candidate() (plain, merged engine.Candidate, err error) {
 	candidates, err := x.slot.candidates([]map[string]string{x.levels}, x.bank)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	c, _, err := x.delta.apply(x.slot, candidates[0])
-	return c, err
+	merged, added, err := x.delta.apply(x.slot, candidates[0])
+	x.merged = x.delta != nil && added.beside < x.delta.delta.Bytes()
+	return candidates[0], merged, err
 }
 
 // outline is the candidate with the sizes of its levels and without their weights, and the levels by unit.
@@ -220,6 +223,9 @@ func (x *subject) outline() (engine.Candidate, map[string]Level, error) {
 			out.Weights = planned
 		}
 		cand[unit], levels[unit] = out, l
+	}
+	if x.adapter {
+		return cand, levels, nil
 	}
 	for _, unit := range x.delta.units() {
 		m, ok := shapes[unit]
@@ -259,7 +265,11 @@ func (x *subject) card(in ExportInput, made exported, check NLLCheck) export.Car
 		Check: fmt.Sprintf("NLL %v where the evaluated candidate has %v, nats a token over %d tokens (%s numerics)", check.Exported, check.Evaluated, check.Tokens, check.Numerics),
 	}
 	if x.delta != nil {
-		c.Notes = append(c.Notes, fmt.Sprintf("Fine-tuned by %s, %d steps: the delta %s (SHA-256 %s) is merged.", x.delta.delta.Options.Method, x.delta.delta.Steps, filepath.Base(x.delta.name), x.delta.digest))
+		where := "is merged"
+		if x.adapter {
+			where = "is the adapter beside the model, without which this is the model as it was before"
+		}
+		c.Notes = append(c.Notes, fmt.Sprintf("Fine-tuned by %s, %d steps: the delta %s (SHA-256 %s) %s.", x.delta.delta.Options.Method, x.delta.delta.Steps, filepath.Base(x.delta.name), x.delta.digest, where))
 	}
 	for _, unit := range SubBlocks(x.slot.model.Config()) {
 		if x.levels[unit] == LevelDrop {

@@ -210,11 +210,5 @@ func (t *training) peft(delta *sparseft.Delta) (string, error) {
 		return "", nil // there is no layout for deltas of this method
 	}
 	dir := filepath.Join(t.folder, peftDir)
-	if err := durable.WriteFrom(filepath.Join(dir, "adapter_model.safetensors"), adapter.WriteWeights); err != nil {
-		return "", fmt.Errorf("evalworker: %w", err)
-	}
-	if err := durable.Write(filepath.Join(dir, "adapter_config.json"), adapter.Config); err != nil {
-		return "", fmt.Errorf("evalworker: %w", err)
-	}
-	return dir, nil
+	return dir, writePEFT(dir, adapter)
 }

@@ -51,7 +51,7 @@ type CardUnit struct {
 func (r HFResult) Units() []CardUnit {
 	var units []CardUnit
 	for _, m := range r.Modules {
-		units = append(units, CardUnit(m))
+		units = append(units, CardUnit{Name: m.Name, Level: m.Level, Type: m.Type, Bytes: m.Bytes})
 	}
 	return units
 }

@@ -39,12 +39,13 @@ type GGUFResult struct {
 
 // Tensor is a tensor of a file.
 type Tensor struct {
-	Name  string // in the file
-	Unit  string // linear module, model.embed_tokens or lm_head; empty for all others
-	Level string // of the unit
-	Type  string // ggml's name
-	Shape []int  // as Hugging Face has it, outermost dimension first
-	Bytes int64  // without what pads it
+	Name   string // in the file
+	Unit   string // linear module, model.embed_tokens or lm_head; empty for all others
+	Module string // Unit in the model that the file is, where blocks before it may have gone
+	Level  string // of the unit
+	Type   string // ggml's name
+	Shape  []int  // as Hugging Face has it, outermost dimension first
+	Bytes  int64  // without what pads it
 }
 
 // GGUF writes a candidate of a model as a GGUF file, which must not exist. Units that are not named are as the checkpoint has
@@ -66,12 +67,17 @@ func GGUF(path string, ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptio
 		}
 	}
 	f.meta.set("general.file_type", uint32Value(fileTypes[f.mostly()]))
+	return f.create(path, o.Progress)
+}
+
+// create makes the file under path, which is free.
+func (f *file) create(path string, progress func(done, total int64) error) (GGUFResult, error) {
 	res := GGUFResult{Bytes: f.size(), Architecture: f.arch}
 	if err := durable.Room(path, res.Bytes); err != nil {
 		return res, fmt.Errorf("export: %w", err)
 	}
-	err = durable.Create(path, func(w io.Writer) (err error) {
-		res.Rounded, err = f.write(w, o.Progress)
+	err := durable.Create(path, func(w io.Writer) (err error) {
+		res.Rounded, err = f.write(w, progress)
 		return err
 	})
 	if errors.Is(err, fs.ErrExist) {
@@ -81,7 +87,7 @@ func GGUF(path string, ck *engine.Checkpoint, cand engine.Candidate, o GGUFOptio
 		return res, fmt.Errorf("export: %w", err)
 	}
 	for _, t := range f.tensors {
-		res.Tensors = append(res.Tensors, Tensor{Name: t.name, Unit: t.unit, Level: t.level, Type: typeName(t.kind), Shape: t.shape, Bytes: t.bytes()})
+		res.Tensors = append(res.Tensors, Tensor{Name: t.name, Unit: t.unit, Module: t.module, Level: t.level, Type: typeName(t.kind), Shape: t.shape, Bytes: t.bytes()})
 	}
 	res.Notes = f.notes(len(res.Rounded))
 	return res, nil

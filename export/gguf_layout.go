@@ -180,3 +180,11 @@ func (l *layout) unit(name string) string {
 	block, _ := strconv.Atoi(number) // of a name that engine made
 	return fmt.Sprintf("model.layers.%d.%s", l.blocks[block], part)
 }
+
+// rows is the order of the rows of a module in the file.
+func (l *layout) rows(module string) order {
+	if l.pairs && (strings.HasSuffix(module, ".q_proj") || strings.HasSuffix(module, ".k_proj")) {
+		return rotaryPairs(l.config.HeadDim)
+	}
+	return nil
+}

@@ -26,6 +26,7 @@ type file struct {
 type tensor struct {
 	name    string // ggml's
 	unit    string // of the source: a linear module, the embedding or the head; empty: of the fixed part
+	module  string // the unit's name in the model that the file is
 	level   string // of the unit
 	shape   []int  // as Hugging Face has it, outermost dimension first
 	kind    kernel.GGMLType
@@ -121,10 +122,7 @@ func (p *planner) add(t *tensor) { p.file.tensors = append(p.file.tensors, t) }
 func (p *planner) required(want engine.Required) error {
 	source := p.file.unit(want.Name)
 	t := &tensor{name: engine.GGUFName(want.Name), shape: want.Shape}
-	var rows order
-	if p.file.pairs && (strings.Contains(source, ".q_proj.") || strings.Contains(source, ".k_proj.")) {
-		rows = rotaryPairs(p.file.config.HeadDim)
-	}
+	rows := p.file.rows(strings.TrimSuffix(strings.TrimSuffix(source, ".weight"), ".bias"))
 	p.add(t)
 	if len(want.Shape) == 1 {
 		dense, err := p.ck.Tensor(source)
@@ -139,7 +137,7 @@ func (p *planner) required(want engine.Required) error {
 		t.content = v
 		return nil
 	}
-	t.unit = strings.TrimSuffix(source, ".weight")
+	t.unit, t.module = strings.TrimSuffix(source, ".weight"), strings.TrimSuffix(want.Name, ".weight")
 	level, ok := p.cand[t.unit]
 	if t.unit == headUnit && !ok && p.file.source.TieEmbeddings {
 		level, ok = p.cand[embeddingUnit] // a tied head is the embedding

@@ -78,6 +78,7 @@ type HFResult struct {
 
 // HFModule is a module of a folder that was written.
 type HFModule struct {
+	Unit  string // in the source; empty: its sub-block is dropped
 	Name  string // in the folder
 	Level string // empty: as the checkpoint has it
 	Type  string // BF16, F16, F32, or as compressed-tensors packs it: 4b-g64, fp8

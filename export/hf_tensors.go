@@ -18,7 +18,7 @@ func (e *hfExport) arrays() []array {
 	c := e.config
 	vocab := []int{c.Vocab, c.Hidden}
 	list := []array{e.unit(unitEmbedding, vocab)}
-	e.listed(unitEmbedding, e.cand[unitEmbedding].Name, e.options.Dtype, list)
+	e.listed(unitEmbedding, unitEmbedding, e.cand[unitEmbedding].Name, e.options.Dtype, list)
 	for _, l := range e.layers {
 		add := func(sub int, part string, shape ...int) {
 			from, to := hfUnit(l.from, part), hfUnit(l.to, part)
@@ -38,7 +38,11 @@ func (e *hfExport) arrays() []array {
 				if m.scheme > 0 {
 					stored = e.schemes[m.scheme-1].String()
 				}
-				e.listed(m.name, m.level, stored, arrays)
+				unit := m.unit
+				if l.dropped[sub] {
+					unit = ""
+				}
+				e.listed(unit, m.name, m.level, stored, arrays)
 				if e.hasBias(role) {
 					add(sub, role+".bias", m.shape[0])
 				}
@@ -55,14 +59,14 @@ func (e *hfExport) arrays() []array {
 	list = append(list, e.copied("model.norm.weight", "model.norm.weight", []int{c.Hidden}, false))
 	if !c.TieEmbeddings || e.untied {
 		list = append(list, e.unit(unitHead, vocab))
-		e.listed(unitHead, e.cand[unitHead].Name, e.options.Dtype, list[len(list)-1:])
+		e.listed(unitHead, unitHead, e.cand[unitHead].Name, e.options.Dtype, list[len(list)-1:])
 	}
 	return list
 }
 
 // listed adds a module to the result.
-func (e *hfExport) listed(name, level, stored string, arrays []array) {
-	m := HFModule{Name: name, Level: levelName(level), Type: stored}
+func (e *hfExport) listed(unit, name, level, stored string, arrays []array) {
+	m := HFModule{Unit: unit, Name: name, Level: levelName(level), Type: stored}
 	for _, a := range arrays {
 		m.Bytes += a.bytes()
 	}

@@ -228,6 +228,56 @@ func TestPEFT(t *testing.T) {
 	}
 }
 
+// TestReadPEFT reads back what PEFT gets, and takes nothing that PEFT would understand otherwise.
+func TestReadPEFT(t *testing.T) {
+	d := newProblem(42, 2, [2]int{10, 8}, [2]int{6, 6}).train(t, options(LoRA, 8, 12)).Delta()
+	a, err := d.PEFT("base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := a.WriteWeights(&b); err != nil {
+		t.Fatal(err)
+	}
+	read, err := ReadPEFT(a.Config, b.Bytes())
+	if err != nil || !d.LowRank() {
+		t.Fatal(err)
+	}
+	for i := range d.Tensors {
+		want := d.Tensors[i]
+		want.Digest = ""
+		if !reflect.DeepEqual(read[i], want) {
+			t.Errorf("%+v, want %+v", read[i], want)
+		}
+	}
+	config, weights := string(a.Config), b.String()
+	for _, c := range []struct{ config, weights, want string }{
+		{"{", weights, "adapter_config.json"},
+		{strings.Replace(config, "LORA", "SFT", 1), weights, `type "SFT"`},
+		{strings.Replace(config, `"r": 2`, `"r": 3`, 1), weights, "want rank 3"},
+		{strings.Replace(config, `"r": 2`, `"r": 0`, 1), weights, "r 0"},
+		{strings.Replace(config, `"r": 2`, `"r": 2, "use_rslora": true`, 1), weights, "no plain LoRA"},
+		{strings.Replace(config, `"r": 2`, `"r": 2, "alpha_pattern": {"q_proj": 1}`, 1), weights, "no plain LoRA"},
+		{config, strings.Replace(weights, "lora_A", "lora_C", 1), "lora_C.weight"},
+		{config, strings.Replace(weights, "layer.1.lora_A", "layer.2.lora_A", 1), "are not two"},
+		{config, weights[:len(weights)-4] + "\x00\x00\xc0\x7f", "finite"},
+		{config, weights[:len(weights)-4], "lies at bytes"},
+	} {
+		if _, err := ReadPEFT([]byte(c.config), []byte(c.weights)); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("error %v, want one with %q", err, c.want)
+		}
+	}
+	for _, m := range []Method{SpIELAG, DSEE, Full} {
+		if newProblem(42, 1, [2]int{10, 8}).train(t, options(m, 8, 12)).Delta().LowRank() {
+			t.Errorf("%s is of low rank", m)
+		}
+	}
+	d.Tensors[1].Mask = NewMask(36)
+	if d.LowRank() || (&Delta{}).LowRank() {
+		t.Error("a product under a mask, or none, is of low rank")
+	}
+}
+
 // TestOptionsBytes: what options foretell is what a delta takes.
 func TestOptionsBytes(t *testing.T) {
 	shapes := [][2]int{{10, 8}, {6, 12}}

@@ -22,25 +22,33 @@ func (p *PEFT) WriteWeights(w io.Writer) error {
 // LORA where all of it is of low rank. There is none for dense deltas, for sums of both and for products under a mask. base
 // is the name or path by which Python finds the model.
 func (d *Delta) PEFT(base string) (*PEFT, error) {
-	sparse, low := 0, 0
+	sparse := 0
 	for i := range d.Tensors {
 		t := &d.Tensors[i]
 		switch {
 		case t.Mask != nil:
 			return nil, fmt.Errorf("sparseft: PEFT has no layout for the masked product of %s; export the merged model", t.Name)
-		case t.Rank > 0 && t.Values == nil:
-			low++
 		case t.Rank == 0 && t.Indices != nil:
 			sparse++
 		}
 	}
-	switch len(d.Tensors) {
-	case sparse:
+	switch {
+	case sparse == len(d.Tensors):
 		return d.peftSFT(base)
-	case low:
+	case d.LowRank():
 		return d.peftLoRA(base)
 	}
 	return nil, fmt.Errorf("sparseft: PEFT has no layout for a delta of method %s; export the merged model", d.Options.Method)
+}
+
+// LowRank reports whether all that the delta adds is products of low rank, which can lie beside the weights: none of them is under a mask.
+func (d *Delta) LowRank() bool {
+	for i := range d.Tensors {
+		if t := &d.Tensors[i]; t.Rank == 0 || t.Values != nil || t.Mask != nil {
+			return false
+		}
+	}
+	return len(d.Tensors) > 0
 }
 
 // module is the name of a target without what names its weight.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks GGUF files of paretopress with the `gguf` package, and in llama.cpp.
 
-    PARETOPRESS_GGUF_OUT=$PWD/out go test ./export -run 'TestMixtures|TestDrops|TestWidths$'   # makes an existing folder full of them
+    PARETOPRESS_GGUF_OUT=$PWD/out go test ./export -run 'TestMixtures|TestDrops|TestWidths$|TestAdapters'   # makes an existing folder full of them
     python check_gguf.py out/*.gguf            # or any other files
     python check_gguf.py --llama out/*.gguf    # llama-cpp-python too
 
@@ -9,7 +9,8 @@ Of each file: the reader takes it; tensors lie one after the other at multiples 
 types, shapes and bytes agree; every weight decodes to a finite number; names are those that the architecture has;
 there is a token for each row of the embedding; numbers of each layer have a length of block_count. With --llama
 the file is loaded, and where FILE.json lies beside it (windows of tokens and their NLLs as paretopress computed them),
-llama.cpp's NLL is within 0.5 %, and those of single windows within 1 % in the mean.
+llama.cpp's NLL is within 0.5 %, and those of single windows within 1 % in the mean. Beside FILE.gguf an adapter FILE-lora.gguf is applied to it.
+Of adapters, each pair of factors belongs to a tensor of the model beside them.
 """
 
 import argparse
@@ -41,6 +42,8 @@ def check(path: pathlib.Path) -> str:
         assert np.isfinite(dequantize(t.data, t.tensor_type)).all(), f"{t.name} is not finite"
     assert path.stat().st_size == end, f"{path.stat().st_size} bytes, the tensors end at {end}"
 
+    if value("general.type") == "adapter":
+        return check_adapter(path, reader)
     blocks = value(f"{arch}.block_count")
     known = next(a for a, name in MODEL_ARCH_NAMES.items() if name == arch)
     formats = [TENSOR_NAMES[t] for t in MODEL_TENSORS[known]]
@@ -57,6 +60,23 @@ def check(path: pathlib.Path) -> str:
     return f"{arch}, {blocks} blocks, {len(reader.tensors)} tensors, {' '.join(kinds)}"
 
 
+LORA = "-lora.gguf"
+
+
+def check_adapter(path: pathlib.Path, reader: GGUFReader) -> str:
+    """Compares an adapter with the model beside it."""
+    model = GGUFReader(path.with_name(path.name.removesuffix(LORA) + ".gguf"))
+    same = lambda key: reader.fields[key].contents() == model.fields[key].contents()
+    assert same("general.architecture") and reader.fields["adapter.type"].contents() == "lora"
+    alpha = reader.fields["adapter.lora.alpha"].contents()
+    have, want = {t.name: t for t in reader.tensors}, {t.name: t for t in model.tensors}
+    for name in {n.rpartition(".")[0] for n in have}:
+        a, b, base = (t.shape.tolist() for t in (have.pop(name + ".lora_a"), have.pop(name + ".lora_b"), want[name]))
+        assert [a[0], b[1]] == base and a[1] == b[0], f"{name}: {a} and {b} beside {base}"
+    assert alpha and not have, f"alpha {alpha}, left {list(have)}"
+    return f"adapter, alpha {alpha:g}, {len(reader.tensors)} tensors"
+
+
 def nll(model, window: list[int]) -> float:
     """Sum over all positions but the first, in nats."""
     logits = model.logits(window)[:-1].astype(np.float64)
@@ -71,7 +91,8 @@ def run(path: pathlib.Path) -> str:
 
     beside = path.with_name(path.name + ".json")
     want = json.loads(beside.read_text()) if beside.exists() else {"windows": [[1, 2, 3]]}
-    with llama.Model(str(path), max(len(w) for w in want["windows"]), 1) as model:
+    lora = path.with_name(path.name.removesuffix(".gguf") + LORA)
+    with llama.Model(str(path), max(len(w) for w in want["windows"]), 1, str(lora) if lora.exists() else None) as model:
         got = np.array([nll(model, w) for w in want["windows"]])
     if "nll" not in want:
         return "llama.cpp loads it"
@@ -90,7 +111,7 @@ def main() -> None:
     for path in options.files:
         try:
             line = check(path)
-            if options.llama:
+            if options.llama and not path.name.endswith(LORA):
                 line += "; " + run(path)
         except (Exception, SystemExit) as err:  # the reader and llama.cpp raise what they like
             failed, line = True, f"FAILED: {type(err).__name__}: {err}"

@@ -21,10 +21,10 @@ class Model:
     """A GGUF file in memory, with a context for one window. It is a context manager.
 
     Everything but the sizes is llama.cpp's default: a key and value cache in 16 bits, products of quantized weights
-    with activations in 8 bits, weights laid out anew for the CPU where it does so.
+    with activations in 8 bits, weights laid out anew for the CPU where it does so. lora is the path of an adapter that is applied to it.
     """
 
-    def __init__(self, path, seq_len, threads):
+    def __init__(self, path, seq_len, threads, lora=None):
         self.path, self.seq_len = path, seq_len
         self.model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
         if not self.model:
@@ -36,6 +36,13 @@ class Model:
         if not self.context:
             llama_cpp.llama_model_free(self.model)
             raise SystemExit(f"{path}: llama.cpp makes no context of {seq_len} tokens")
+        if lora:
+            adapter = llama_cpp.llama_adapter_lora_init(self.model, lora.encode())  # freed with the model
+            if not adapter:
+                raise SystemExit(f"{lora}: llama.cpp does not load it beside {path}")
+            one = (llama_cpp.llama_adapter_lora_p_ctypes * 1)(adapter), (ctypes.c_float * 1)(1)
+            if llama_cpp.llama_set_adapters_lora(self.context, one[0], 1, one[1]):
+                raise SystemExit(f"{lora}: llama.cpp does not apply it")
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
         self.n_vocab = llama_cpp.llama_vocab_n_tokens(self.vocab)
 

@@ -28,6 +28,9 @@ bits. Levels that no type of ggml stores are refused, unless --simulated writes 
 hf is a folder for Hugging Face transformers and, with --runtime vllm, for vLLM: levels of 4 and 8 bits as compressed-tensors packs them, all others,
 or with --simulated all, in 16 bits.
 
+Quantized levels take no fine-tuning in. One of low rank (finetune --method lora, healed points) is written beside them as an adapter that the
+runtime loads too: OUT-lora.gguf for llama.cpp's --lora, the folder's adapter/ for PEFT and vLLM. The comparison counts it in.
+
 recipe and evopress list levels and hold no weights: llm-compressor makes them anew, EvoPress takes them from its database.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 0 && len(args) != 2 {
@@ -52,7 +55,7 @@ recipe and evopress list levels and hold no weights: llm-compressor makes them a
 	f.StringVar(&in.Model, "model", "", modelUsage)
 	f.StringVar(&in.Config, "config", "", "file of levels (default: the model as it is)")
 	f.StringVar(&in.Bank, "bank", "", "folder of the bank for levels that need calibration")
-	f.StringVar(&in.Delta, "delta", "", "file of a fine-tuning's delta, merged onto these levels; beside quantized ones only --simulated, in 16 bits")
+	f.StringVar(&in.Delta, "delta", "", "file of a fine-tuning's delta, merged onto these levels; beside quantized ones it becomes an adapter (--method lora only), or with --simulated all is 16 bits")
 	f.StringVar(&in.Format, "format", "", "gguf; hf: a Hugging Face folder; recipe: for llm-compressor; evopress: EvoPress's file of levels or drops (default: what the run is deployable to, gguf)")
 	f.StringVar(&in.Out, "out", "", "file or folder to write")
 	f.BoolVar(&in.Force, "force", false, "replace what --out is already")
@@ -142,6 +145,9 @@ func (s *session) export(ctx context.Context, in evalworker.ExportInput, args []
 	}
 	fmt.Fprintf(s.Stdout, "path    %s\nsize    %s, %d bytes\ncheck   NLL %.6f, the candidate's %.6f, nats a token over %d tokens\ncard    %s\n",
 		res.Path, megabytes(res.Bytes), res.Bytes, c.Exported, c.Evaluated, c.Tokens, res.Card)
+	if res.Adapter != "" {
+		fmt.Fprintf(s.Stdout, "adapter %s, %d bytes\n", res.Adapter, res.AdapterBytes)
+	}
 	for _, note := range res.Notes {
 		fmt.Fprintf(s.Stdout, "note    %s\n", note)
 	}
