@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"internal/kernel":          {},
 	"internal/builtin":         {"internal/safetensors"}, // its tests
 	"internal/builtin/gen":     {"internal/builtin"},
+	"internal/builtin/train":   {"engine", "internal/builtin", "internal/safetensors", "internal/kernel", "internal/durable"},
 	"internal/durable":         {},
 	"internal/safetensors":     {},
 	"internal/hub":             {"internal/durable", "internal/hub/hubtest"},

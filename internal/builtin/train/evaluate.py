@@ -7,7 +7,7 @@ import subprocess
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-HELD_OUT_SEED = 77  # train.py trains on the seeds from 1000 on
+HELD_OUT_SEED = 77  # the model is trained on the seeds from 1000 on
 
 
 def held_out(gen, size):
