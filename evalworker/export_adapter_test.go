@@ -117,6 +117,10 @@ func TestAdapterBeside(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, left, err)
 		}
 		if c.format != FormatGGUF {
+			in.Force = true
+			if again, err := w.Export(t.Context(), in, quietly); err != nil || again.AdapterBytes != size {
+				t.Errorf("%s: replaced: %+v, %v", c.name, again, err)
+			}
 			continue
 		}
 		// What has the adapter's name stays, unless it is to go.
