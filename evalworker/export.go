@@ -208,7 +208,7 @@ func (in ExportInput) check(x *subject) (err error) {
 	if x.adapter, err = in.beside(x); err != nil {
 		return err
 	}
-	if x.adapter {
+	if x.adapter && in.Format == FormatGGUF { // in a folder it goes with all else
 		if err := in.vacant(in.adapter()); err != nil {
 			return err
 		}

@@ -117,6 +117,10 @@ func TestAdapterBeside(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, left, err)
 		}
 		if c.format != FormatGGUF {
+			in.Force = true
+			if again, err := w.Export(t.Context(), in, quietly); err != nil || again.AdapterBytes != size {
+				t.Errorf("%s: replaced: %+v, %v", c.name, again, err)
+			}
 			continue
 		}
 		// What has the adapter's name stays, unless it is to go.
@@ -206,5 +210,32 @@ func TestAdapterDiffers(t *testing.T) {
 	writeFile(t, res.Adapter, data[:len(data)/2])
 	if _, err := x.readAdapter(s, made); err == nil || !containsAll(err.Error(), "cannot be read back") {
 		t.Errorf("half of it: %v", err)
+	}
+}
+
+// TestHealedAdapterExports: the answer of a search among ggml's types, healed, is the file of the answer and an adapter.
+func TestHealedAdapterExports(t *testing.T) {
+	folder := newFolder(t, tiny(t), func(j *workflows.Job) {
+		deployable(j)
+		j.Target, j.Budget, j.CalibrationTokens, j.Heal, j.HealSteps, j.HealLearningRate = "size=38kB", 60*32, 256, workflows.HealBest, 4, 1e-3
+	})
+	runLocal(t, folder, Options{})
+	w := NewWorkbench(Options{})
+	defer w.Close()
+	dir := t.TempDir()
+	var made []ExportResult
+	for _, point := range []string{"best", "best-healed"} {
+		res, err := w.Export(t.Context(), ExportInput{Folder: folder, Point: point, Format: FormatGGUF, Out: filepath.Join(dir, point, "m.gguf"), MaxWindows: 2}, quietly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, res)
+	}
+	healed := decodeFront(t, folder).Healed[0]
+	if !bytes.Equal(readFile(t, made[0].Path), readFile(t, made[1].Path)) || made[1].Adapter != filepath.Join(dir, "best-healed", "m-lora.gguf") || made[1].AdapterBytes < healed.Beside {
+		t.Errorf("%+v, before healing %+v", made[1], made[0])
+	}
+	if card := string(readFile(t, made[1].Card)); !containsAll(card, healed.ID, "--lora m-lora.gguf") || made[1].NLLCheck.Evaluated == made[0].NLLCheck.Evaluated {
+		t.Errorf("%+v\n%s", made[1].NLLCheck, card)
 	}
 }
