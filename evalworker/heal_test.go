@@ -25,7 +25,9 @@ func healingFolder(t *testing.T, change func(*workflows.Job)) string {
 func TestHealing(t *testing.T) {
 	for name, change := range map[string]func(*workflows.Job){
 		"quantized": nil,
-		"lora":      func(j *workflows.Job) { j.HealMethod, j.HealDensity, j.HealLearningRate, j.Target = "", 0, 1e-3, "size=34kB" },
+		"lora": func(j *workflows.Job) {
+			j.HealMethod, j.HealDensity, j.HealLearningRate, j.Target = "", 0, 1e-3, "size=34kB"
+		},
 		"pruned": func(j *workflows.Job) {
 			j.Space, j.Target, j.QuantMethod, j.Group, j.SparsityMethod = workflows.SpaceSparsity, "sparsity=0.5", "", 0, "magnitude"
 		},
