@@ -3,6 +3,7 @@ package evalworker
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -215,9 +216,10 @@ func TestAdapterDiffers(t *testing.T) {
 
 // TestHealedAdapterExports: the answer of a search among ggml's types, healed, is the file of the answer and an adapter.
 func TestHealedAdapterExports(t *testing.T) {
+	const size = 36_000
 	folder := newFolder(t, tiny(t), func(j *workflows.Job) {
 		deployable(j)
-		j.Target, j.Budget, j.CalibrationTokens, j.Heal, j.HealSteps, j.HealLearningRate = "size=38kB", 60*32, 256, workflows.HealBest, 4, 1e-3
+		j.Target, j.Budget, j.CalibrationTokens, j.Heal, j.HealSteps, j.HealLearningRate = fmt.Sprintf("size=%d", size), 60*32, 256, workflows.HealBest, 4, 1e-3
 	})
 	runLocal(t, folder, Options{})
 	w := NewWorkbench(Options{})
@@ -234,6 +236,9 @@ func TestHealedAdapterExports(t *testing.T) {
 	healed := decodeFront(t, folder).Healed[0]
 	if !bytes.Equal(readFile(t, made[0].Path), readFile(t, made[1].Path)) || made[1].Adapter != filepath.Join(dir, "best-healed", "m-lora.gguf") || made[1].AdapterBytes < healed.Beside {
 		t.Errorf("%+v, before healing %+v", made[1], made[0])
+	}
+	if whole := made[1].Bytes + made[1].AdapterBytes; whole > size {
+		t.Errorf("model and adapter take %d bytes, for a target of %d", whole, size)
 	}
 	if card := string(readFile(t, made[1].Card)); !containsAll(card, healed.ID, "--lora m-lora.gguf") || made[1].NLLCheck.Evaluated == made[0].NLLCheck.Evaluated {
 		t.Errorf("%+v\n%s", made[1].NLLCheck, card)

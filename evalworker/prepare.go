@@ -63,7 +63,11 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		Calibration: split.Calibration.Numbers, Search: split.Search.Numbers, HeldOut: split.HeldOut.Numbers,
 		Space: space.Digest(), DenseBytes: denseBytes * ck.Config().Parameters(), Vocab: ck.Config().Vocab,
 	}
-	if target, err := searchTarget(ck.Config(), space, job); err != nil {
+	beside, err := besideBytes(ck.Checkpoint, job)
+	if err != nil {
+		return out, mark(ErrJob, err)
+	}
+	if target, err := searchTarget(space, job, beside); err != nil {
 		return out, mark(ErrJob, err)
 	} else if text := target.String(); job.Target != "" && text != job.Target {
 		p.Target = text

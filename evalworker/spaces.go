@@ -35,13 +35,18 @@ func SpaceOf(ck *engine.Checkpoint, job workflows.Job) (*search.Space, error) {
 		}
 		sizes.hf = &s
 	}
+	var err error
+	if sizes.beside, err = besideBytes(ck, job); err != nil {
+		return nil, mark(ErrJob, err)
+	}
 	return buildSpace(ck.Config(), job, sizes)
 }
 
-// fileSizes are what a file of a model takes, where a job is for one.
+// fileSizes are what a file of a model takes, where a job is for one, and what healing puts beside it.
 type fileSizes struct {
-	gguf *export.GGUFSizes
-	hf   *export.HFSizes
+	gguf   *export.GGUFSizes
+	hf     *export.HFSizes
+	beside int64
 }
 
 // buildSpace makes the space that a job searches on a model of the given shape.
@@ -80,7 +85,7 @@ func buildSpace(c engine.Config, job workflows.Job, sizes fileSizes) (*search.Sp
 		return nil, mark(ErrJob, err)
 	}
 	if job.Target != "" {
-		if target, err = searchTarget(c, s, job); err != nil {
+		if target, err = searchTarget(s, job, sizes.beside); err != nil {
 			return nil, mark(ErrJob, err)
 		}
 		if err := s.Reach(target); err != nil {
