@@ -117,10 +117,13 @@ func (j FinetuneJob) Validate() error {
 	case math.IsNaN(j.Temperature) || j.Temperature < 0 || j.Temperature > 100:
 		return fmt.Errorf("--temperature: %v, want 0 to 100", j.Temperature)
 	}
-	if (j.Support == SupportFree) != (j.Size != "") {
-		return fmt.Errorf("--support, --size: %s takes the size that the model may have with weights that come back, as 90MB; other supports take none", SupportFree)
+	if j.Support == SupportFree && j.Size == "" {
+		return fmt.Errorf("--support: %s needs --size, what the model may take with the weights that come back, such as 90MB", SupportFree)
 	}
 	if j.Size != "" {
+		if j.Support != SupportFree {
+			return fmt.Errorf("--size: it is of --support %s", SupportFree)
+		}
 		if size, err := parseSize(j.Size); err != nil || !(size >= 1 && size <= 1<<53) {
 			return fmt.Errorf("--size: %q is not a size such as 90MB", j.Size)
 		}

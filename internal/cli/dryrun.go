@@ -69,7 +69,11 @@ func (s *session) dryTraining(ctx context.Context, p training) error {
 		fmt.Fprintf(s.Stdout, ", %d of them cut, %d others left out", plan.Cut, plan.Left)
 	}
 	fmt.Fprintf(s.Stdout, "; %d held out\n", plan.HeldOut)
-	fmt.Fprintf(s.Stdout, "# delta   %s, of which %s beside the model, which has %s\n", megabytes(plan.DeltaBytes), megabytes(plan.Beside), megabytes(plan.Bytes))
+	where := "merged into"
+	if plan.Beside > 0 {
+		where = megabytes(plan.Beside) + " of it beside"
+	}
+	fmt.Fprintf(s.Stdout, "# delta   %s, %s the model of %s\n", megabytes(plan.DeltaBytes), where, megabytes(plan.Bytes))
 	if plan.Regrow > 0 {
 		fmt.Fprintf(s.Stdout, "# size    %s weights that were pruned may come back, within %s\n", count(plan.Regrow), p.job.Size)
 	}
