@@ -15,20 +15,24 @@ import (
 
 // BenchmarkTrainSmolLM2 is the rate of whole trainings, as method: steps of 8 windows of 512 tokens on the NLL, 5 % of the parameters trainable where
 // the method takes a density, from opening the model to the last checkpoint. PARETOPRESS_STEPS says how many steps, 4 if not set; SpIEL
-// chooses weights anew every fourth, by what one step in four accumulates, as five in twenty do by default.
+// chooses weights anew every fourth, by what one step in four accumulates, as five in twenty do by default. PARETOPRESS_CACHE_MB is the cache, a quarter of
+// the machine's memory if it is not set.
 // bench/peers/time_training.py compares it with PyTorch's.
 func BenchmarkTrainSmolLM2(b *testing.B) {
 	model := os.Getenv("PARETOPRESS_SMOLLM2")
 	if model == "" {
 		b.Skip("PARETOPRESS_SMOLLM2 does not name a model")
 	}
-	steps := 4
-	if s := os.Getenv("PARETOPRESS_STEPS"); s != "" {
-		var err error
-		if steps, err = strconv.Atoi(s); err != nil {
-			b.Fatal(err)
+	number := func(name string, n int64) int64 {
+		if s := os.Getenv(name); s != "" {
+			var err error
+			if n, err = strconv.ParseInt(s, 10, 64); err != nil {
+				b.Fatal(err)
+			}
 		}
+		return n
 	}
+	steps := int(number("PARETOPRESS_STEPS", 4))
 	for _, method := range []string{"spiel-ag", "spiel-ma", "static-random", "lora", "full"} {
 		b.Run(method, func(b *testing.B) {
 			j := workflows.FinetuneJob{
@@ -47,7 +51,7 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 			if err := WriteFinetuneJob(folder, j); err != nil {
 				b.Fatal(err)
 			}
-			w := NewWorkbench(Options{})
+			w := NewWorkbench(Options{Cache: number("PARETOPRESS_CACHE_MB", 0) << 20})
 			defer w.Close()
 			if _, err := w.PrepareFinetune(b.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
 				b.Fatal(err)

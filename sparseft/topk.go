@@ -117,7 +117,10 @@ func (c *gradients) block(block []float32, from, to int) {
 
 // take returns the choice by rising index.
 func (c *gradients) take() (index []int32, value []float32) {
-	all := c.sorted()
+	all := append(c.in.heap, c.outside.heap...) // in no order, which only a choice among them takes
+	if len(all) > c.k {
+		all = c.sorted()
+	}
 	slices.SortFunc(all, func(a, b scored) int { return cmp.Compare(a.index, b.index) })
 	for _, s := range all {
 		index, value = append(index, s.index), append(value, s.value)
