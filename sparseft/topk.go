@@ -2,6 +2,7 @@ package sparseft
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -45,6 +46,17 @@ func (t *top) offer(score, value float32, index int32) {
 		t.heap[0] = s
 		t.down(0)
 	}
+}
+
+// floor is the least score that is worth offering.
+func (t *top) floor() float32 {
+	switch {
+	case t.k == 0:
+		return float32(math.Inf(1))
+	case len(t.heap) < t.k:
+		return float32(math.Inf(-1))
+	}
+	return t.heap[0].score
 }
 
 // down lets the entry at i sink below those that come after it in byScore's order.
@@ -110,8 +122,12 @@ type gradients struct {
 }
 
 func (c *gradients) block(block []float32, from, to int) {
+	floor := min(c.in.floor(), c.outside.floor())
 	for i, x := range block {
-		c.offer(max(x, -x), x, int32(from*c.cols+i))
+		if score := max(x, -x); score >= floor {
+			c.offer(score, x, int32(from*c.cols+i))
+			floor = min(c.in.floor(), c.outside.floor())
+		}
 	}
 }
 
