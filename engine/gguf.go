@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+
+	"github.com/paretopress/paretopress/internal/safetensors"
 )
 
 // Types of GGUF metadata.
@@ -230,7 +232,7 @@ func readTensorInfo(r *ggufReader, name string, align uint64) (Tensor, place, er
 	if r.err != nil {
 		return t, place{}, r.err
 	}
-	n, ok := product(shape)
+	n, ok := safetensors.Elements(shape)
 	if !ok {
 		return t, place{}, malformed("tensor %s has shape %v", name, shape)
 	}
@@ -255,16 +257,4 @@ func readTensorInfo(r *ggufReader, name string, align uint64) (Tensor, place, er
 		return t, place{}, malformed("tensor %s lies at %d", name, offset)
 	}
 	return t, place{from: offset, to: offset + size}, nil
-}
-
-// product multiplies the dimensions of a shape; ok is false where one does not fit an int, or the product passes 2^56.
-func product(shape []uint64) (n uint64, ok bool) {
-	n = 1
-	for _, d := range shape {
-		if d > math.MaxInt || d > 0 && n > (1<<56)/d {
-			return 0, false
-		}
-		n *= d
-	}
-	return n, true
 }

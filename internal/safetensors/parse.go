@@ -58,7 +58,7 @@ func Parse(data []byte) (metadata map[string]string, tensors []Tensor, err error
 		if !ok {
 			return nil, nil, fmt.Errorf("tensor %s is of unknown type %q", m.name, m.Type)
 		}
-		if n, ok := elements(m.Shape); !ok || n*uint64(width) != (to-from)*8 {
+		if n, ok := Elements(m.Shape); !ok || n*uint64(width) != (to-from)*8 {
 			return nil, nil, fmt.Errorf("tensor %s of type %s and shape %v has %d bytes", m.name, m.Type, m.Shape, to-from)
 		}
 		shape := make([]int, len(m.Shape))
@@ -123,8 +123,8 @@ func members(header []byte) (metadata map[string]string, list []member, err erro
 	return metadata, list, nil
 }
 
-// elements multiplies the dimensions of a shape; ok is false where one does not fit an int, or the product passes 2^56.
-func elements(shape []uint64) (n uint64, ok bool) {
+// Elements multiplies the dimensions of a shape; ok is false where one does not fit an int, or the product passes 2^56.
+func Elements(shape []uint64) (n uint64, ok bool) {
 	n = 1
 	for _, d := range shape {
 		if d > math.MaxInt || d > 0 && n > (1<<56)/d {
