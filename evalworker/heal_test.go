@@ -125,6 +125,21 @@ func TestHealedPointsExport(t *testing.T) {
 	}
 }
 
+// TestTargetPinned: prepared.json names a target only where healing takes part of the job's, however that is written.
+func TestTargetPinned(t *testing.T) {
+	for heal, want := range map[string]bool{"": false, workflows.HealBest: true} {
+		folder := newFolder(t, tiny(t), func(j *workflows.Job) { j.Target, j.Heal = "size=30kB", heal })
+		w := NewWorkbench(Options{})
+		defer w.Close()
+		if _, err := w.Prepare(t.Context(), workflows.PrepareInput{Folder: folder}, quiet); err != nil {
+			t.Fatal(err)
+		}
+		if has := bytes.Contains(readFile(t, filepath.Join(folder, preparedFile)), []byte(`"target"`)); has != want {
+			t.Errorf("heal %q: a target in prepared.json: %v", heal, has)
+		}
+	}
+}
+
 // TestHealingRefused before anything begins.
 func TestHealingRefused(t *testing.T) {
 	for want, change := range map[string]func(*workflows.Job){

@@ -54,7 +54,7 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 	if err != nil {
 		return out, err
 	}
-	space, err := SpaceOf(ck.Checkpoint, job)
+	space, target, err := spaceOf(ck.Checkpoint, job)
 	if err != nil {
 		return out, err
 	}
@@ -63,14 +63,12 @@ func (w *Workbench) Prepare(ctx context.Context, in workflows.PrepareInput, repo
 		Calibration: split.Calibration.Numbers, Search: split.Search.Numbers, HeldOut: split.HeldOut.Numbers,
 		Space: space.Digest(), DenseBytes: denseBytes * ck.Config().Parameters(), Vocab: ck.Config().Vocab,
 	}
-	beside, err := besideBytes(ck.Checkpoint, job)
+	asked, err := search.ParseTarget(job.Target)
 	if err != nil {
 		return out, mark(ErrJob, err)
 	}
-	if target, err := searchTarget(space, job, beside); err != nil {
-		return out, mark(ErrJob, err)
-	} else if text := target.String(); job.Target != "" && text != job.Target {
-		p.Target = text
+	if target != asked {
+		p.Target = target.String()
 	}
 	need, err := calibrated(space)
 	if err != nil {

@@ -20,26 +20,35 @@ const evoPressLevels = 8
 
 // SpaceOf makes the space that a job searches on a model.
 func SpaceOf(ck *engine.Checkpoint, job workflows.Job) (*search.Space, error) {
+	s, _, err := spaceOf(ck, job)
+	return s, err
+}
+
+// spaceOf makes the space that a job searches on a model, and the target of the search: see [searchTarget].
+func spaceOf(ck *engine.Checkpoint, job workflows.Job) (s *search.Space, target search.Target, err error) {
 	var sizes fileSizes
 	switch job.Deployable {
 	case workflows.DeployableGGUF:
-		s, err := export.GGUFBytes(ck, nil, export.GGUFOptions{})
+		n, err := export.GGUFBytes(ck, nil, export.GGUFOptions{})
 		if err != nil {
-			return nil, mark(ErrJob, err)
+			return nil, target, mark(ErrJob, err)
 		}
-		sizes.gguf = &s
+		sizes.gguf = &n
 	case workflows.DeployableVLLM, workflows.DeployableTransformers:
-		s, err := export.HFBytes(ck, export.HFOptions{Runtime: job.Deployable})
+		n, err := export.HFBytes(ck, export.HFOptions{Runtime: job.Deployable})
 		if err != nil {
-			return nil, mark(ErrJob, err)
+			return nil, target, mark(ErrJob, err)
 		}
-		sizes.hf = &s
+		sizes.hf = &n
 	}
-	var err error
 	if sizes.beside, err = besideBytes(ck, job); err != nil {
-		return nil, mark(ErrJob, err)
+		return nil, target, mark(ErrJob, err)
 	}
-	return buildSpace(ck.Config(), job, sizes)
+	if s, err = buildSpace(ck.Config(), job, sizes); err != nil {
+		return nil, target, err
+	}
+	target, err = searchTarget(s, job, sizes.beside)
+	return s, target, mark(ErrJob, err)
 }
 
 // fileSizes are what a file of a model takes, where a job is for one, and what healing puts beside it.
