@@ -3,21 +3,24 @@
 package evalworker
 
 import (
+	"bufio"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/paretopress/paretopress/workflows"
 )
 
 // BenchmarkTrainSmolLM2 is the rate of whole trainings, as method: steps of 8 windows of 512 tokens on the NLL, 5 % of the parameters trainable where
-// the method takes a density, from opening the model to the last checkpoint. PARETOPRESS_STEPS says how many steps, 4 if not set; SpIEL
-// chooses weights anew every fourth, by what one step in four accumulates, as five in twenty do by default. PARETOPRESS_CACHE_MB is the cache, a quarter of
-// the machine's memory if it is not set.
-// bench/peers/time_training.py compares it with PyTorch's.
+// the method takes a density, from opening the model to the last checkpoint. PARETOPRESS_STEPS says how many steps, 4 if not set; with fewer than
+// 20, SpIEL chooses weights anew every fourth, by what one step in four accumulates. PARETOPRESS_CACHE_MB is the cache, a quarter of
+// the machine's memory if it is not set. If PARETOPRESS_PACED is set, each step waits for a line on standard input, as does what comes after the last, and says
+// on standard output how long it took: bench/peers/time_training.py has steps alternate with PyTorch's.
 func BenchmarkTrainSmolLM2(b *testing.B) {
 	model := os.Getenv("PARETOPRESS_SMOLLM2")
 	if model == "" {
@@ -41,7 +44,10 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 			}
 			switch method {
 			case "spiel-ag", "spiel-ma":
-				j.Density, j.ReselectionSteps, j.SelectionAccumulationSteps = 0.05, 4, 1
+				j.Density = 0.05
+				if steps < 20 {
+					j.ReselectionSteps, j.SelectionAccumulationSteps = 4, 1
+				}
 			case "static-random":
 				j.Density = 0.05
 			case "lora":
@@ -56,9 +62,13 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 			if _, err := w.PrepareFinetune(b.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
 				b.Fatal(err)
 			}
+			report := Reporter(quietly)
+			if os.Getenv("PARETOPRESS_PACED") != "" {
+				report = paced(b)
+			}
 			start := cpuTime(b)
 			for b.Loop() {
-				out, err := w.Train(b.Context(), workflows.TrainInput{Folder: folder, To: steps}, quietly)
+				out, err := w.Train(b.Context(), workflows.TrainInput{Folder: folder, To: steps}, report)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -72,5 +82,16 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 			}
 			b.ReportMetric(float64(u.Maxrss)/1024, "peak-MB") // of this process so far
 		})
+	}
+}
+
+// paced is a reporter that lets a training go on when it reads a line, and writes how many seconds of time and of CPUs passed since.
+func paced(b *testing.B) Reporter {
+	lines := bufio.NewScanner(os.Stdin)
+	wall, cpu := time.Now(), cpuTime(b)
+	return func(workflows.Progress) {
+		fmt.Println("paced", time.Since(wall).Seconds(), (cpuTime(b) - cpu).Seconds())
+		lines.Scan()
+		wall, cpu = time.Now(), cpuTime(b)
 	}
 }
