@@ -106,18 +106,37 @@ type consumer interface {
 // scan shows the dense gradient to consumers, a block of rows at a time, and stops where it is not finite. Where masked is
 // set, weights outside the tensor's mask have gradient zero.
 func (t *tensor) scan(g Gradient, masked bool, consumers ...consumer) error {
-	return blocks(g, t.rows, t.cols, func(block []float32, from, to int) error {
-		if i := finite(block); i >= 0 {
-			return t.notFinite(block[i], from*t.cols+i)
+	size := min(t.rows, blockRows(t.cols))
+	var buffers [2][]float32
+	done := make(chan error, 1) // of the block before, which is consumed while the next is computed
+	done <- nil
+	for from, i := 0, 0; from < t.rows; from, i = from+size, 1-i {
+		to := min(t.rows, from+size)
+		if buffers[i] == nil {
+			buffers[i] = make([]float32, size*t.cols)
 		}
-		if masked {
-			t.mask.clear(block, from*t.cols)
+		block := buffers[i][:(to-from)*t.cols]
+		g.Rows(block, from, to)
+		if err := <-done; err != nil {
+			return err
 		}
-		for _, c := range consumers {
-			c.block(block, from, to)
-		}
-		return nil
-	})
+		go func() { done <- t.consume(block, from, to, masked, consumers) }()
+	}
+	return <-done
+}
+
+// consume shows consumers rows of the dense gradient.
+func (t *tensor) consume(block []float32, from, to int, masked bool, consumers []consumer) error {
+	if i := finite(block); i >= 0 {
+		return t.notFinite(block[i], from*t.cols+i)
+	}
+	if masked {
+		t.mask.clear(block, from*t.cols)
+	}
+	for _, c := range consumers {
+		c.block(block, from, to)
+	}
+	return nil
 }
 
 // gatherer sums gradients of some weights, whose flat indices ascend.
