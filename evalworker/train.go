@@ -12,15 +12,16 @@ import (
 	"github.com/paretopress/paretopress/workflows"
 )
 
-// How often a training is saved while it goes on, and how long a microbatch in hand may take to its end when the training is interrupted: only between
-// two microbatches can it be saved.
+// How often a training is saved while it goes on, unless saving took more than so small a part of that time, and how long a microbatch in hand may
+// take to its end when the training is interrupted: only between two microbatches can it be saved.
 const (
 	saveEvery = 30 * time.Second
+	savePart  = 20
 	grace     = 6 * time.Second
 )
 
 // Train goes on with a training from its last checkpoint up to a step: a microbatch at a time forward and backward, a step of the optimizer
-// after as many of them as the job says, a checkpoint every half minute and at the end. What comes out does not depend on where
+// after as many of them as the job says, a checkpoint every half minute, or more rarely where saving would take more than a twentieth of the time, and at the end. What comes out does not depend on where
 // it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is that of the last good step.
 func (w *Workbench) Train(ctx context.Context, in workflows.TrainInput, report Reporter) (workflows.TrainResult, error) {
 	began := time.Now()
@@ -61,7 +62,7 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		at[g.Name] = i
 	}
 	began, start := time.Now(), kept.Tokens
-	saved := began
+	saved, pause := began, saveEvery
 	begun, _ := trainer.Cursor()
 	progress := workflows.Progress{Done: int64(begun), Total: int64(t.options.Steps), Unit: "steps", Note: "training"}
 	for !trainer.Done() {
@@ -73,11 +74,13 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		if step >= to {
 			break
 		}
-		if time.Since(saved) > saveEvery { // a step of many microbatches may take longer
+		if time.Since(saved) > pause { // a step of many microbatches may take longer
+			saving := time.Now()
 			if err := t.save(trainer, *kept); err != nil {
 				return err
 			}
 			saved = time.Now()
+			pause = max(saveEvery, savePart*saved.Sub(saving))
 		}
 		if err := t.microbatch(ctx, trainer, candidate, at, kept); err != nil {
 			return err

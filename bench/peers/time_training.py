@@ -8,7 +8,7 @@ Steps of 8 windows of 512 tokens of Opticks on SmolLM2-135M in float32, trained 
 gradients of all that are masked to 5 % before AdamW's step ("masked"), PEFT's LoRA of rank 8 ("lora") and AdamW on all ("full"). Ours are
 BenchmarkTrainSmolLM2 of the test binary, whose SpIEL has the default schedule from 20 steps on. Steps alternate, so that a machine whose speed changes from minute to
 minute is the same for both; both processes are in memory meanwhile, about 18 GB. The first step of each, which warms up, does not count, nor do opening
-and end; ours saves a checkpoint after each step, since more than half a minute has passed.
+and end; ours saves checkpoints by the clock, which the steps of PyTorch go into, and so about twice as often as alone.
 """
 
 import argparse
