@@ -12,17 +12,17 @@ import (
 	"github.com/paretopress/paretopress/workflows"
 )
 
-// How often a training is saved while it goes on, unless saving took more than so small a part of that time, and how long a microbatch in hand may
-// take to its end when the training is interrupted: only between two microbatches can it be saved.
 const (
-	saveEvery = 30 * time.Second
-	savePart  = 20
-	grace     = 6 * time.Second
+	saveEvery = 30 * time.Second // the least time from one checkpoint to the next
+	savePart  = 20               // that time is at least so many times what the last checkpoint took
+	// grace is how long a microbatch in hand may take to its end when the training is interrupted: only between two microbatches can it be saved.
+	grace = 6 * time.Second
 )
 
 // Train goes on with a training from its last checkpoint up to a step: a microbatch at a time forward and backward, a step of the optimizer
-// after as many of them as the job says, a checkpoint every half minute, or more rarely where saving would take more than a twentieth of the time, and at the end. What comes out does not depend on where
-// it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is that of the last good step.
+// after as many of them as the job says, a checkpoint every half minute, or more rarely where saving takes more than a twentieth of the time, and at
+// the end. What comes out does not depend on where it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is
+// that of the last good step.
 func (w *Workbench) Train(ctx context.Context, in workflows.TrainInput, report Reporter) (workflows.TrainResult, error) {
 	began := time.Now()
 	var out workflows.TrainResult

@@ -55,19 +55,26 @@ const blockWeights = 1 << 18
 // blockRows is the number of rows of a block. It depends on the shape alone, so that results do too.
 func blockRows(cols int) int { return max(1, blockWeights/cols) }
 
-// blocks calls f with rows of w a block at a time: block holds the rows from to to-1. f may change it.
+// blocks calls f with rows of w a block at a time, in order: block holds the rows from to to-1. f may change it, and runs while w gives the next block; an
+// error of f ends the calls.
 func blocks(w Base, rows, cols int, f func(block []float32, from, to int) error) error {
 	size := min(rows, blockRows(cols))
-	buffer := make([]float32, size*cols)
-	for from := 0; from < rows; from += size {
+	var buffers [2][]float32 // the second only where there is a second block
+	done := make(chan error, 1)
+	done <- nil
+	for from, i := 0, 0; from < rows; from, i = from+size, 1-i {
 		to := min(rows, from+size)
-		block := buffer[:(to-from)*cols]
+		if buffers[i] == nil {
+			buffers[i] = make([]float32, size*cols)
+		}
+		block := buffers[i][:(to-from)*cols]
 		w.Rows(block, from, to)
-		if err := f(block, from, to); err != nil {
+		if err := <-done; err != nil {
 			return err
 		}
+		go func() { done <- f(block, from, to) }()
 	}
-	return nil
+	return <-done
 }
 
 // gather puts the weights at flat indices, sorted ascending, in dst, and reads only the rows that they lie in.
@@ -106,37 +113,18 @@ type consumer interface {
 // scan shows the dense gradient to consumers, a block of rows at a time, and stops where it is not finite. Where masked is
 // set, weights outside the tensor's mask have gradient zero.
 func (t *tensor) scan(g Gradient, masked bool, consumers ...consumer) error {
-	size := min(t.rows, blockRows(t.cols))
-	var buffers [2][]float32
-	done := make(chan error, 1) // of the block before, which is consumed while the next is computed
-	done <- nil
-	for from, i := 0, 0; from < t.rows; from, i = from+size, 1-i {
-		to := min(t.rows, from+size)
-		if buffers[i] == nil {
-			buffers[i] = make([]float32, size*t.cols)
+	return blocks(g, t.rows, t.cols, func(block []float32, from, to int) error {
+		if i := finite(block); i >= 0 {
+			return t.notFinite(block[i], from*t.cols+i)
 		}
-		block := buffers[i][:(to-from)*t.cols]
-		g.Rows(block, from, to)
-		if err := <-done; err != nil {
-			return err
+		if masked {
+			t.mask.clear(block, from*t.cols)
 		}
-		go func() { done <- t.consume(block, from, to, masked, consumers) }()
-	}
-	return <-done
-}
-
-// consume shows consumers rows of the dense gradient.
-func (t *tensor) consume(block []float32, from, to int, masked bool, consumers []consumer) error {
-	if i := finite(block); i >= 0 {
-		return t.notFinite(block[i], from*t.cols+i)
-	}
-	if masked {
-		t.mask.clear(block, from*t.cols)
-	}
-	for _, c := range consumers {
-		c.block(block, from, to)
-	}
-	return nil
+		for _, c := range consumers {
+			c.block(block, from, to)
+		}
+		return nil
+	})
 }
 
 // gatherer sums gradients of some weights, whose flat indices ascend.

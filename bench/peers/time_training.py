@@ -8,7 +8,7 @@ Steps of 8 windows of 512 tokens of Opticks on SmolLM2-135M in float32, trained 
 gradients of all that are masked to 5 % before AdamW's step ("masked"), PEFT's LoRA of rank 8 ("lora") and AdamW on all ("full"). Ours are
 BenchmarkTrainSmolLM2 of the test binary, whose SpIEL has the default schedule from 20 steps on. Steps alternate, so that a machine whose speed changes from minute to
 minute is the same for both; both processes are in memory meanwhile, about 18 GB. The first step of each, which warms up, does not count, nor do opening
-and end; ours saves checkpoints by the clock, which the steps of PyTorch go into, and so about twice as often as alone.
+and end; ours saves checkpoints by the clock, which runs through the steps of PyTorch, and so up to twice as often as alone.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import gobench
 
 TORCH = """
-import os, resource, sys, time
+import os, sys, time
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 folder, file = os.path.split(os.path.abspath(os.environ["PARETOPRESS_SMOLLM2"]))
@@ -39,7 +39,8 @@ masks = [torch.rand_like(p) < 0.05 * 134_515_008 / 106_168_320 for p in trained]
 adamw = torch.optim.AdamW(trained, lr=3e-4)
 ids = tokenizer(open(text).read(), add_special_tokens=False)["input_ids"]
 for step in range(steps + 1):
-    x = torch.tensor([ids[i * 512 : (i + 1) * 512] for i in range(8 * (step % 16), 8 * (step % 16) + 8)])
+    first = 8 * (step % 16)
+    x = torch.tensor([ids[i * 512 : (i + 1) * 512] for i in range(first, first + 8)])
     input()
     start, cpu = time.perf_counter(), time.process_time()
     model(x, labels=x).loss.backward()
@@ -52,7 +53,6 @@ for step in range(steps + 1):
 
 # Ours beside what of PyTorch's.
 BESIDE = {"spiel-ag": "masked", "spiel-ma": "masked", "static-random": "masked", "lora": "lora", "full": "full"}
-
 
 
 class Paced:
