@@ -216,23 +216,14 @@ func dotMulBlocks(v variant, acc *block, x, y, weight *float32, blocks int) {
 	}
 }
 
-func dot4Blocks(v variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, blocks int) {
+func dotRows(v variant, dst, x, matrix *float32, ld int, rows *int32, fours, blocks int) {
 	switch v {
 	case avx512:
-		dot4AVX512(acc, x, y0, y1, y2, y3, blocks)
+		dotRowsAVX512(dst, x, matrix, 4*ld, rows, fours, blocks)
 	case avx2:
-		dot4AVX2(acc, x, y0, y1, y2, y3, blocks)
+		dotRowsAVX2(dst, x, matrix, 4*ld, rows, fours, blocks)
 	default:
-		dot4Go(acc, x, y0, y1, y2, y3, blocks)
-	}
-}
-
-func fold4(v variant, sums *[4]float32, acc *[4 * lanes]float32) {
-	switch v {
-	case avx512, avx2:
-		fold4AVX2(sums, acc)
-	default:
-		fold4Go(sums, acc)
+		dotRowsGo(dst, x, matrix, ld, rows, fours, blocks)
 	}
 }
 

@@ -4,6 +4,8 @@ package kernel
 
 func cacheL2() int { return 0 }
 
+func transposeTiles(_ variant, _ []float32, _ int, _ []float32, _, _, _ int) (r, c int) { return 0, 0 }
+
 func packBlocks(_ variant, dst, src []float32, ld, cols int) { packBlocksGo(dst, src, ld, cols) }
 
 func expBlocks(_ variant, dst, x *float32, blocks int) {
@@ -74,11 +76,9 @@ func dotMulBlocks(_ variant, acc *block, x, y, weight *float32, blocks int) {
 	dotMulGo(acc, x, y, weight, blocks)
 }
 
-func dot4Blocks(_ variant, acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, blocks int) {
-	dot4Go(acc, x, y0, y1, y2, y3, blocks)
+func dotRows(_ variant, dst, x, matrix *float32, ld int, rows *int32, fours, blocks int) {
+	dotRowsGo(dst, x, matrix, ld, rows, fours, blocks)
 }
-
-func fold4(_ variant, sums *[4]float32, acc *[4 * lanes]float32) { fold4Go(sums, acc) }
 
 func (p *productBF16) run(v variant) { p.expand(v) }
 

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -108,26 +109,31 @@ func Dots(dst []float32, x, matrix []float32, ld int, rows []int32) {
 	if n > callBlocks*lanes {
 		panic(fmt.Sprintf("kernel: Dots: rows of %d numbers, at most %d are taken", n, callBlocks*lanes))
 	}
-	whole := n &^ (lanes - 1)
+	if len(rows) == 0 || n == 0 {
+		return
+	}
+	checkMatrix("rows of Dots", matrix, ld, int(slices.Max(rows))+1, n)
+	if least := slices.Min(rows); least < 0 {
+		panic(fmt.Sprintf("kernel: Dots: row %d", least))
+	}
+	if n%lanes != 0 {
+		for j, r := range rows {
+			dst[j] += Dot(x, matrix[int(r)*ld:][:n])
+		}
+		return
+	}
 	v := current()
-	at := func(j int) []float32 { return matrix[int(rows[j])*ld:][:n] }
-	for j := 0; j < len(rows); j += 4 {
-		m := min(4, len(rows)-j)
-		y := [4][]float32{at(j), at(min(j+1, j+m-1)), at(min(j+2, j+m-1)), at(j + m - 1)}
-		var acc [4 * lanes]float32
-		if whole > 0 {
-			dot4Blocks(v, &acc, &x[0], &y[0][0], &y[1][0], &y[2][0], &y[3][0], whole/lanes)
-		}
-		for i := whole; i < n; i++ {
-			for l := range m {
-				acc[l*lanes+i-whole] = fma32(x[i], y[l][i], acc[l*lanes+i-whole])
-			}
-		}
+	whole := len(rows) &^ 3
+	for j, most := 0, callBlocks/(n/lanes); j < whole; j += 4 * most {
+		dotRows(v, &dst[j], &x[0], &matrix[0], ld, &rows[j], min(most, (whole-j)/4), n/lanes)
+	}
+	if rest := rows[whole:]; len(rest) > 0 {
 		var sums [4]float32
-		fold4(v, &sums, &acc)
-		for l := range m {
-			dst[j+l] += sums[l]
-		}
+		four := [4]int32{rest[0], rest[0], rest[0], rest[0]}
+		copy(four[:], rest)
+		copy(sums[:], dst[whole:])
+		dotRows(v, &sums[0], &x[0], &matrix[0], ld, &four[0], 1, n/lanes)
+		copy(dst[whole:], sums[:])
 	}
 }
 
@@ -180,14 +186,11 @@ func dotMulGo(acc *block, x, y, weight *float32, blocks int) {
 	}
 }
 
-func fold4Go(sums *[4]float32, acc *[4 * lanes]float32) {
-	for j := range sums {
-		sums[j] = foldSum((*block)(acc[j*lanes:]))
-	}
-}
-
-func dot4Go(acc *[4 * lanes]float32, x, y0, y1, y2, y3 *float32, blocks int) {
-	for j, y := range [4]*float32{y0, y1, y2, y3} {
-		dotGo((*block)(acc[j*lanes:]), x, y, blocks)
+func dotRowsGo(dst, x, matrix *float32, ld int, rows *int32, fours, blocks int) {
+	d := unsafe.Slice(dst, 4*fours)
+	for j, r := range unsafe.Slice(rows, 4*fours) {
+		var acc block
+		dotGo(&acc, x, (*float32)(unsafe.Add(unsafe.Pointer(matrix), 4*int(r)*ld)), blocks)
+		d[j] += foldSum(&acc)
 	}
 }

@@ -14,3 +14,14 @@ package kernel
 //
 //go:noescape
 func pack8AVX2(dst *float32, src *float32, ld int, steps int)
+
+// transpose16AVX512 transposes 16 rows of 16·steps columns, steps >= 1. Strides are in bytes.
+//
+//	for i := range 16 {
+//		for k := range 16 * steps {
+//			dst[k][i] = src[i][k]
+//		}
+//	}
+//
+//go:noescape
+func transpose16AVX512(dst *float32, ldd int, src *float32, lds int, steps int)

@@ -17,3 +17,15 @@ func packBlocks(v variant, dst, src []float32, ld, cols int) {
 		}
 	}
 }
+
+// transposeTiles transposes the first rows and columns of a matrix, whose numbers it returns.
+func transposeTiles(v variant, dst []float32, ldd int, src []float32, lds, rows, cols int) (r, c int) {
+	rows, cols = rows&^(lanes-1), cols&^(lanes-1)
+	if v < avx512 || rows == 0 || cols == 0 {
+		return 0, 0
+	}
+	for r := 0; r < rows; r += lanes {
+		transpose16AVX512(&dst[r], 4*ldd, &src[r*lds], 4*lds, cols/lanes)
+	}
+	return rows, cols
+}

@@ -8,6 +8,17 @@ func Transpose(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	}
 	checkMatrix("transposed", src, lds, rows, cols)
 	checkMatrix("transpose", dst, ldd, cols, rows)
+	r, c := transposeTiles(current(), dst, ldd, src, lds, rows, cols)
+	if r < rows && c > 0 {
+		transposePacked(dst[r:], ldd, src[r*lds:], lds, rows-r, c)
+	}
+	if c < cols {
+		transposePacked(dst[c*ldd:], ldd, src[c:], lds, rows, cols-c)
+	}
+}
+
+// transposePacked transposes by way of a panel.
+func transposePacked(dst []float32, ldd int, src []float32, lds, rows, cols int) {
 	const step = 64 // columns that are packed at a time: 8 KB stay in the first-level cache
 	var buf [PanelWidth * step]float32
 	for r := 0; r < rows; r += PanelWidth {

@@ -77,12 +77,19 @@ func softmaxGradAVX512(grad *float32, p *float32, mean float32, blocks int)
 //go:noescape
 func normGradAVX512(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
 
-// dot4AVX512 computes, for 16·blocks elements, blocks >= 1, and each y,
+// dotRowsAVX512 adds to 4·fours elements of dst the products of 16·blocks elements of x
+// and rows of a matrix, which start ld bytes apart; fours and blocks >= 1.
 //
-//	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])
+//	for j, row := range rows {
+//		var acc [16]float32
+//		for i := range 16 * blocks {
+//			acc[i%16] = fma32(x[i], matrix[row*ld/4+i], acc[i%16])
+//		}
+//		dst[j] += foldSum(acc)
+//	}
 //
 //go:noescape
-func dot4AVX512(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+func dotRowsAVX512(dst *float32, x *float32, matrix *float32, ld int, rows *int32, fours int, blocks int)
 
 // sumSquaresAVX512 computes, for 16·blocks elements, blocks >= 1,
 //
@@ -209,19 +216,19 @@ func softmaxGradAVX2(grad *float32, p *float32, mean float32, blocks int)
 //go:noescape
 func normGradAVX2(dst *float32, grad *float32, x *float32, weight *float32, r float32, k float32, blocks int)
 
-// dot4AVX2 computes, for 16·blocks elements, blocks >= 1, and each y,
+// dotRowsAVX2 adds to 4·fours elements of dst the products of 16·blocks elements of x
+// and rows of a matrix, which start ld bytes apart; fours and blocks >= 1.
 //
-//	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])
+//	for j, row := range rows {
+//		var acc [16]float32
+//		for i := range 16 * blocks {
+//			acc[i%16] = fma32(x[i], matrix[row*ld/4+i], acc[i%16])
+//		}
+//		dst[j] += foldSum(acc)
+//	}
 //
 //go:noescape
-func dot4AVX2(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
-
-// fold4AVX2 computes, for each j,
-//
-//	sums[j] = foldSum(acc[j*16:][:16])
-//
-//go:noescape
-func fold4AVX2(sums *[4]float32, acc *[64]float32)
+func dotRowsAVX2(dst *float32, x *float32, matrix *float32, ld int, rows *int32, fours int, blocks int)
 
 // sumSquaresAVX2 computes, for 16·blocks elements, blocks >= 1,
 //

@@ -443,38 +443,77 @@ loop:
 	VZEROUPPER
 	RET
 
-// func dot4AVX512(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+// func dotRowsAVX512(dst *float32, x *float32, matrix *float32, ld int, rows *int32, fours int, blocks int)
 // Requires: AVX, AVX512F
-TEXT ·dot4AVX512(SB), NOSPLIT, $0-56
-	MOVQ    acc+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    y0+16(FP), DX
-	MOVQ    y1+24(FP), BX
-	MOVQ    y2+32(FP), SI
-	MOVQ    y3+40(FP), DI
-	VMOVUPS (AX), Z0
-	VMOVUPS 64(AX), Z1
-	VMOVUPS 128(AX), Z2
-	VMOVUPS 192(AX), Z3
-	MOVQ    blocks+48(FP), R8
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ matrix+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ fours+40(FP), DI
+	MOVQ blocks+48(FP), R8
+
+four:
+	MOVLQSX (SI), R9
+	IMULQ   BX, R9
+	ADDQ    DX, R9
+	MOVLQSX 4(SI), R10
+	IMULQ   BX, R10
+	ADDQ    DX, R10
+	MOVLQSX 8(SI), R11
+	IMULQ   BX, R11
+	ADDQ    DX, R11
+	MOVLQSX 12(SI), R12
+	IMULQ   BX, R12
+	ADDQ    DX, R12
+	VPXORQ  Z0, Z0, Z0
+	VPXORQ  Z1, Z1, Z1
+	VPXORQ  Z2, Z2, Z2
+	VPXORQ  Z3, Z3, Z3
+	XORQ    R13, R13
+	MOVQ    R8, R14
 
 loop:
-	VMOVUPS     (CX), Z4
-	VFMADD231PS (DX), Z4, Z0
-	VFMADD231PS (BX), Z4, Z1
-	VFMADD231PS (SI), Z4, Z2
-	VFMADD231PS (DI), Z4, Z3
-	ADDQ        $+64, CX
-	ADDQ        $+64, DX
-	ADDQ        $+64, BX
-	ADDQ        $+64, SI
-	ADDQ        $+64, DI
-	DECQ        R8
-	JNZ         loop
-	VMOVUPS     Z0, (AX)
-	VMOVUPS     Z1, 64(AX)
-	VMOVUPS     Z2, 128(AX)
-	VMOVUPS     Z3, 192(AX)
+	VMOVUPS       (CX)(R13*1), Z4
+	VFMADD231PS   (R9)(R13*1), Z4, Z0
+	VFMADD231PS   (R10)(R13*1), Z4, Z1
+	VFMADD231PS   (R11)(R13*1), Z4, Z2
+	VFMADD231PS   (R12)(R13*1), Z4, Z3
+	ADDQ          $+64, R13
+	DECQ          R14
+	JNZ           loop
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF128  $0x01, Y4, X5
+	VADDPS        X5, X4, X4
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y5
+	VEXTRACTF128  $0x01, Y5, X6
+	VADDPS        X6, X5, X5
+	VEXTRACTF64X4 $0x01, Z2, Y6
+	VADDPS        Y6, Y2, Y6
+	VEXTRACTF128  $0x01, Y6, X7
+	VADDPS        X7, X6, X6
+	VEXTRACTF64X4 $0x01, Z3, Y7
+	VADDPS        Y7, Y3, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VADDPS        X8, X7, X7
+	VUNPCKLPS     X5, X4, X8
+	VUNPCKHPS     X5, X4, X4
+	VADDPS        X4, X8, X8
+	VUNPCKLPS     X7, X6, X4
+	VUNPCKHPS     X7, X6, X5
+	VADDPS        X5, X4, X4
+	VMOVLHPS      X4, X8, X5
+	VMOVHLPS      X8, X4, X4
+	VADDPS        X4, X5, X5
+	VADDPS        (AX), X5, X5
+	VMOVUPS       X5, (AX)
+	ADDQ          $+16, AX
+	ADDQ          $+16, SI
+	DECQ          DI
+	JNZ           four
 	VZEROUPPER
 	RET
 
@@ -1193,73 +1232,65 @@ loop:
 	VZEROUPPER
 	RET
 
-// func dot4AVX2(acc *[64]float32, x *float32, y0 *float32, y1 *float32, y2 *float32, y3 *float32, blocks int)
+// func dotRowsAVX2(dst *float32, x *float32, matrix *float32, ld int, rows *int32, fours int, blocks int)
 // Requires: AVX, FMA3
-TEXT ·dot4AVX2(SB), NOSPLIT, $0-56
-	MOVQ    acc+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    y0+16(FP), DX
-	MOVQ    y1+24(FP), BX
-	MOVQ    y2+32(FP), SI
-	MOVQ    y3+40(FP), DI
-	VMOVUPS (AX), Y0
-	VMOVUPS 32(AX), Y1
-	VMOVUPS 64(AX), Y2
-	VMOVUPS 96(AX), Y3
-	VMOVUPS 128(AX), Y4
-	VMOVUPS 160(AX), Y5
-	VMOVUPS 192(AX), Y6
-	VMOVUPS 224(AX), Y7
-	MOVQ    blocks+48(FP), R8
+TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ matrix+16(FP), DX
+	MOVQ ld+24(FP), BX
+	MOVQ rows+32(FP), SI
+	MOVQ fours+40(FP), DI
+	MOVQ blocks+48(FP), R8
+
+four:
+	MOVLQSX (SI), R9
+	IMULQ   BX, R9
+	ADDQ    DX, R9
+	MOVLQSX 4(SI), R10
+	IMULQ   BX, R10
+	ADDQ    DX, R10
+	MOVLQSX 8(SI), R11
+	IMULQ   BX, R11
+	ADDQ    DX, R11
+	MOVLQSX 12(SI), R12
+	IMULQ   BX, R12
+	ADDQ    DX, R12
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	XORQ    R13, R13
+	MOVQ    R8, R14
 
 loop:
-	VMOVUPS     (CX), Y8
-	VMOVUPS     32(CX), Y9
-	VFMADD231PS (DX), Y8, Y0
-	VFMADD231PS 32(DX), Y9, Y1
-	VFMADD231PS (BX), Y8, Y2
-	VFMADD231PS 32(BX), Y9, Y3
-	VFMADD231PS (SI), Y8, Y4
-	VFMADD231PS 32(SI), Y9, Y5
-	VFMADD231PS (DI), Y8, Y6
-	VFMADD231PS 32(DI), Y9, Y7
-	ADDQ        $+64, CX
-	ADDQ        $+64, DX
-	ADDQ        $+64, BX
-	ADDQ        $+64, SI
-	ADDQ        $+64, DI
-	DECQ        R8
-	JNZ         loop
-	VMOVUPS     Y0, (AX)
-	VMOVUPS     Y1, 32(AX)
-	VMOVUPS     Y2, 64(AX)
-	VMOVUPS     Y3, 96(AX)
-	VMOVUPS     Y4, 128(AX)
-	VMOVUPS     Y5, 160(AX)
-	VMOVUPS     Y6, 192(AX)
-	VMOVUPS     Y7, 224(AX)
-	VZEROUPPER
-	RET
-
-// func fold4AVX2(sums *[4]float32, acc *[64]float32)
-// Requires: AVX
-TEXT ·fold4AVX2(SB), NOSPLIT, $0-16
-	MOVQ         sums+0(FP), AX
-	MOVQ         acc+8(FP), CX
-	VMOVUPS      (CX), Y0
-	VADDPS       32(CX), Y0, Y0
+	VMOVUPS      (CX)(R13*1), Y8
+	VMOVUPS      32(CX)(R13*1), Y9
+	VFMADD231PS  (R9)(R13*1), Y8, Y0
+	VFMADD231PS  32(R9)(R13*1), Y9, Y1
+	VFMADD231PS  (R10)(R13*1), Y8, Y2
+	VFMADD231PS  32(R10)(R13*1), Y9, Y3
+	VFMADD231PS  (R11)(R13*1), Y8, Y4
+	VFMADD231PS  32(R11)(R13*1), Y9, Y5
+	VFMADD231PS  (R12)(R13*1), Y8, Y6
+	VFMADD231PS  32(R12)(R13*1), Y9, Y7
+	ADDQ         $+64, R13
+	DECQ         R14
+	JNZ          loop
+	VADDPS       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVUPS      64(CX), Y1
-	VADDPS       96(CX), Y1, Y1
+	VADDPS       Y3, Y2, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VMOVUPS      128(CX), Y2
-	VADDPS       160(CX), Y2, Y2
+	VADDPS       Y5, Y4, Y2
 	VEXTRACTF128 $0x01, Y2, X3
 	VADDPS       X3, X2, X2
-	VMOVUPS      192(CX), Y3
-	VADDPS       224(CX), Y3, Y3
+	VADDPS       Y7, Y6, Y3
 	VEXTRACTF128 $0x01, Y3, X4
 	VADDPS       X4, X3, X3
 	VUNPCKLPS    X1, X0, X4
@@ -1271,7 +1302,12 @@ TEXT ·fold4AVX2(SB), NOSPLIT, $0-16
 	VMOVLHPS     X0, X4, X1
 	VMOVHLPS     X4, X0, X0
 	VADDPS       X0, X1, X1
+	VADDPS       (AX), X1, X1
 	VMOVUPS      X1, (AX)
+	ADDQ         $+16, AX
+	ADDQ         $+16, SI
+	DECQ         DI
+	JNZ          four
 	VZEROUPPER
 	RET
 

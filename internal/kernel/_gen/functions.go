@@ -141,44 +141,64 @@ func (g *gen) gradients(i isa) {
 	})
 	g.end()
 
-	g.function(i, "dot4", "func(acc *[64]float32, x, y0, y1, y2, y3 *float32, blocks int)", `computes, for 16·blocks elements, blocks >= 1, and each y,
+	g.dotRows(i)
+}
 
-	acc[j*16+i%16] = fma32(x[i], y[i], acc[j*16+i%16])`)
-	acc := g.argument("acc")
-	x = g.argument("x")
-	ys := []reg.GPVirtual{g.argument("y0"), g.argument("y1"), g.argument("y2"), g.argument("y3")}
-	var sums []vec
-	for j := range ys {
-		v := g.vec()
-		g.each(func(i int) { g.VMOVUPS(at(acc, j*blockBytes+i*g.bytes), v[i]) })
-		sums = append(sums, v)
-	}
-	g.loop(append([]reg.GPVirtual{x}, ys...), func() {
-		v := g.load(x)
-		for j, y := range ys {
-			g.each(func(i int) { g.VFMADD231PS(at(y, i*g.bytes), v[i], sums[j][i]) })
+// dotRows generates products of a vector with rows of a matrix, four at a time.
+func (g *gen) dotRows(i isa) {
+	g.function(i, "dotRows", "func(dst, x, matrix *float32, ld int, rows *int32, fours, blocks int)", `adds to 4·fours elements of dst the products of 16·blocks elements of x
+and rows of a matrix, which start ld bytes apart; fours and blocks >= 1.
+
+	for j, row := range rows {
+		var acc [16]float32
+		for i := range 16 * blocks {
+			acc[i%16] = fma32(x[i], matrix[row*ld/4+i], acc[i%16])
 		}
-	})
-	for j, v := range sums {
-		g.each(func(i int) { g.VMOVUPS(v[i], at(acc, j*blockBytes+i*g.bytes)) })
+		dst[j] += foldSum(acc)
+	}`)
+	dst, x, matrix, ld := g.argument("dst"), g.argument("x"), g.argument("matrix"), g.argument("ld")
+	rows, fours, blocks := g.argument("rows"), g.argument("fours"), g.argument("blocks")
+	g.Label("four")
+	var ys [4]reg.GPVirtual
+	for j := range ys {
+		ys[j] = g.GP64()
+		g.MOVLQSX(at(rows, 4*j), ys[j])
+		g.IMULQ(ld, ys[j])
+		g.ADDQ(matrix, ys[j])
 	}
-	g.end()
-
-	if i == avx512 { // wider registers have nothing to add
-		return
+	var sums [4]vec
+	for j := range sums {
+		sums[j] = g.vec()
+		g.each(func(i int) { g.zero(sums[j][i]) })
 	}
-	g.function(i, "fold4", "func(sums *[4]float32, acc *[64]float32)", `computes, for each j,
+	offset, left := g.GP64(), g.GP64()
+	g.XORQ(offset, offset)
+	g.MOVQ(blocks, left)
+	g.Label("loop")
+	element := func(base reg.Register, i int) operand.Mem {
+		return operand.Mem{Base: base, Index: offset, Scale: 1, Disp: i * g.bytes}
+	}
+	v := g.vec()
+	g.each(func(i int) { g.VMOVUPS(element(x, i), v[i]) })
+	for j, y := range ys {
+		g.each(func(i int) { g.VFMADD231PS(element(y, i), v[i], sums[j][i]) })
+	}
+	g.ADDQ(operand.I8(blockBytes), offset)
+	g.DECQ(left)
+	g.JNZ(operand.LabelRef("loop"))
 
-	sums[j] = foldSum(acc[j*16:][:16])`)
-	dst, acc = g.argument("sums"), g.argument("acc")
-	var fours [4]reg.VecVirtual
-	for j := range fours {
+	var halves [4]reg.VecVirtual
+	for j, s := range sums {
 		eight, high := g.YMM(), g.XMM()
-		g.VMOVUPS(at(acc, j*blockBytes), eight)
-		g.VADDPS(at(acc, j*blockBytes+blockBytes/2), eight, eight)
+		if i == avx512 {
+			g.VEXTRACTF64X4(operand.U8(1), s[0], eight)
+			g.VADDPS(eight, s[0].AsY(), eight)
+		} else {
+			g.VADDPS(s[1], s[0], eight)
+		}
 		g.VEXTRACTF128(operand.U8(1), eight, high)
-		fours[j] = g.XMM()
-		g.VADDPS(high, eight.AsX(), fours[j])
+		halves[j] = g.XMM()
+		g.VADDPS(high, eight.AsX(), halves[j])
 	}
 	pair := func(a, b reg.VecVirtual) reg.VecVirtual { // a0+a2, b0+b2, a1+a3, b1+b3
 		low, high := g.XMM(), g.XMM()
@@ -187,12 +207,17 @@ func (g *gen) gradients(i isa) {
 		g.VADDPS(high, low, low)
 		return low
 	}
-	low, high := pair(fours[0], fours[1]), pair(fours[2], fours[3])
+	low, high := pair(halves[0], halves[1]), pair(halves[2], halves[3])
 	even, odd := g.XMM(), g.XMM()
 	g.VMOVLHPS(high, low, even)
 	g.VMOVHLPS(low, high, odd)
 	g.VADDPS(odd, even, even)
-	g.VMOVUPS(even, operand.Mem{Base: dst})
+	g.VADDPS(at(dst, 0), even, even)
+	g.VMOVUPS(even, at(dst, 0))
+	g.ADDQ(operand.I8(16), dst)
+	g.ADDQ(operand.I8(16), rows)
+	g.DECQ(fours)
+	g.JNZ(operand.LabelRef("four"))
 	g.end()
 }
 

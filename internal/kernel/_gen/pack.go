@@ -61,3 +61,56 @@ func pack(g *gen) {
 	g.JNZ(operand.LabelRef("loop"))
 	g.end()
 }
+
+// transpose generates the transposition of 16 rows, 16 columns a step, without memory in between: a row of the result has a cache line of its own.
+func transpose(g *gen) {
+	g.function(avx512, "transpose16", "func(dst *float32, ldd int, src *float32, lds, steps int)", `transposes 16 rows of 16·steps columns, steps >= 1. Strides are in bytes.
+
+	for i := range 16 {
+		for k := range 16 * steps {
+			dst[k][i] = src[i][k]
+		}
+	}`)
+	dst, ldd, src, lds, steps := g.argument("dst"), g.argument("ldd"), g.argument("src"), g.argument("lds"), g.argument("steps")
+	from := g.GP64()
+	g.Label("loop")
+	x := make([]reg.VecVirtual, 16)
+	g.MOVQ(src, from)
+	for i := range x {
+		x[i] = g.ZMM()
+		g.VMOVUPS(at(from, 0), x[i])
+		g.ADDQ(lds, from)
+	}
+	both := func(low, high func(...operand.Op), a, b reg.VecVirtual) (l, h reg.VecVirtual) {
+		l, h = g.ZMM(), g.ZMM()
+		low(b, a, l)
+		high(b, a, h)
+		return l, h
+	}
+	// Pairs of rows, then quadruples: part c of x[4q+c] has column 4·part+c of rows 4q … 4q+3.
+	for q := 0; q < 16; q += 4 {
+		low01, high01 := both(g.VUNPCKLPS, g.VUNPCKHPS, x[q], x[q+1])
+		low23, high23 := both(g.VUNPCKLPS, g.VUNPCKHPS, x[q+2], x[q+3])
+		x[q], x[q+1] = both(g.VUNPCKLPD, g.VUNPCKHPD, low01, low23)
+		x[q+2], x[q+3] = both(g.VUNPCKLPD, g.VUNPCKHPD, high01, high23)
+	}
+	// Then the parts of four quadruples.
+	shuffle := func(order uint8) func(...operand.Op) {
+		return func(ops ...operand.Op) { g.VSHUFF32X4(append([]operand.Op{operand.U8(order)}, ops...)...) }
+	}
+	out := make([]reg.VecVirtual, 16)
+	for c := range 4 {
+		a, b := both(shuffle(0x44), shuffle(0xee), x[c], x[4+c])
+		d, e := both(shuffle(0x44), shuffle(0xee), x[8+c], x[12+c])
+		out[c], out[4+c] = both(shuffle(0x88), shuffle(0xdd), a, d)
+		out[8+c], out[12+c] = both(shuffle(0x88), shuffle(0xdd), b, e)
+	}
+	for _, v := range out {
+		g.VMOVUPS(v, at(dst, 0))
+		g.ADDQ(ldd, dst)
+	}
+	g.ADDQ(operand.I8(64), src)
+	g.DECQ(steps)
+	g.JNZ(operand.LabelRef("loop"))
+	g.end()
+}
