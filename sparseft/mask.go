@@ -24,6 +24,9 @@ func (m *Mask) Len() int { return m.n }
 // Keep marks a weight as kept.
 func (m *Mask) Keep(i int) { m.bits[i>>6] |= 1 << (i & 63) }
 
+// drop takes the mark from a weight.
+func (m *Mask) drop(i int) { m.bits[i>>6] &^= 1 << (i & 63) }
+
 // Has tells whether a weight is kept. A nil mask keeps all.
 func (m *Mask) Has(i int) bool { return m == nil || m.bits[i>>6]>>(i&63)&1 != 0 }
 

@@ -1,7 +1,7 @@
 package sparseft
 
 import (
-	"cmp"
+	"math"
 	"slices"
 )
 
@@ -9,47 +9,51 @@ import (
 // that it would grow.
 type proposal struct {
 	drop []int32  // positions in the support, by rising |δ|, equal ones by index
-	grow []scored // without survivors, in the order of byScore
+	grow []scored // without survivors, by falling score
 }
 
 // lowest returns the positions in the support of the n deltas of smallest magnitude, equal ones by rising index.
 func (s *sparse) lowest(n int) []int32 {
-	t := top{k: n}
+	all := make([]uint64, len(s.delta))
 	for i, d := range s.delta {
-		t.offer(-max(d, -d), 0, int32(i))
+		all[i] = uint64(math.Float32bits(max(d, -d)))<<32 | uint64(i)
 	}
-	var out []int32
-	for _, e := range t.sorted() {
-		out = append(out, e.index)
+	slices.Sort(all)
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(uint32(all[i]))
 	}
 	return out
 }
 
 // change is a change of a support.
 type change struct {
-	dropped []int32  // positions in the old support
-	grown   []scored // indices that were not in it, by rising index
+	dropped []int32 // positions in the old support, rising
+	grown   []int32 // indices that were not in it, rising
 }
 
-// propose makes the proposal to drop n weights and to grow the candidates, in the order of byScore, that would not be in
-// the support then: of those outside the mask no more than there is room for.
+// propose makes the proposal to drop n weights and to grow the candidates, sorted, that would not be in the support then: of
+// those outside the mask no more than there is room for.
 func (s *sparse) propose(n int, candidates []scored) *proposal {
-	p := &proposal{drop: s.lowest(n)}
-	dropped := make([]bool, len(s.index))
+	p := &proposal{drop: s.lowest(n), grow: make([]scored, 0, len(candidates))}
+	stays := NewMask(s.total)
+	for _, at := range s.index {
+		stays.Keep(int(at))
+	}
 	for _, i := range p.drop {
-		dropped[i] = true
+		stays.drop(int(s.index[i]))
 	}
 	room := s.regrow
-	for i, at := range s.index {
-		if !dropped[i] && !s.mask.Has(int(at)) {
+	for _, at := range s.index {
+		if !s.mask.Has(int(at)) && stays.Has(int(at)) {
 			room--
 		}
 	}
 	for _, c := range candidates {
-		if i, in := slices.BinarySearch(s.index, c.index); in && !dropped[i] {
+		if stays.Has(int(c.index())) {
 			continue
 		}
-		if !s.mask.Has(int(c.index)) {
+		if !s.mask.Has(int(c.index())) {
 			if room <= 0 {
 				continue
 			}
@@ -63,31 +67,34 @@ func (s *sparse) propose(n int, candidates []scored) *proposal {
 // settle decides on the change: the first n of what is to grow are grown, and of what is to be dropped and is not among
 // them all go but the stay largest. What is both dropped and grown stays as it is.
 func (s *sparse) settle(p *proposal, n, stay int) change {
-	again := make([]bool, len(s.index))
-	var grown []scored
+	drops := NewMask(s.total)
+	for _, i := range p.drop {
+		drops.Keep(int(s.index[i]))
+	}
+	grown := make([]int32, 0, n)
 	for _, c := range p.grow[:n] {
-		if i, in := slices.BinarySearch(s.index, c.index); in {
-			again[i] = true
+		if at := c.index(); drops.Has(int(at)) {
+			drops.drop(int(at))
 		} else {
-			grown = append(grown, c)
+			grown = append(grown, at)
 		}
 	}
-	var dropped []int32
+	dropped := make([]int32, 0, len(p.drop))
 	for _, i := range p.drop {
-		if !again[i] {
+		if drops.Has(int(s.index[i])) {
 			dropped = append(dropped, i)
 		}
 	}
 	dropped = dropped[:len(dropped)-min(stay, len(dropped))]
 	grown, dropped = s.within(grown, dropped)
-	slices.SortFunc(grown, func(a, b scored) int { return cmp.Compare(a.index, b.index) })
+	slices.Sort(grown)
 	slices.Sort(dropped)
 	return change{dropped, grown}
 }
 
 // within takes from the end of grown, and of dropped with it, until the support holds no more weights outside the mask
 // than may be regrown: what was to be dropped and stays takes room that was thought free.
-func (s *sparse) within(grown []scored, dropped []int32) ([]scored, []int32) {
+func (s *sparse) within(grown, dropped []int32) (_, _ []int32) {
 	outside := func(at int32) int {
 		if s.mask.Has(int(at)) {
 			return 0
@@ -101,11 +108,11 @@ func (s *sparse) within(grown []scored, dropped []int32) ([]scored, []int32) {
 	for _, i := range dropped {
 		room += outside(s.index[i])
 	}
-	for _, c := range grown {
-		room -= outside(c.index)
+	for _, at := range grown {
+		room -= outside(at)
 	}
 	for i := len(grown) - 1; i >= 0 && room < 0; i-- {
-		if outside(grown[i].index) == 0 {
+		if outside(grown[i]) == 0 {
 			continue
 		}
 		grown = slices.Delete(grown, i, i+1)
@@ -123,20 +130,16 @@ func (s *sparse) within(grown []scored, dropped []int32) ([]scored, []int32) {
 func (s *sparse) apply(c change, move func(to, from, grown int)) {
 	n := len(s.index) - len(c.dropped) + len(c.grown)
 	index, delta, start := make([]int32, 0, n), make([]float32, 0, n), make([]float32, 0, n)
-	fresh := make([]int32, len(c.grown))
-	for i, g := range c.grown {
-		fresh[i] = g.index
-	}
-	weights := make([]float32, len(fresh))
-	gather(s.base, s.cols, weights, fresh)
+	weights := make([]float32, len(c.grown))
+	gather(s.base, s.cols, weights, c.grown)
 	d, g := 0, 0
 	grow := func() {
 		move(len(index), -1, g)
-		index, delta, start = append(index, fresh[g]), append(delta, 0), append(start, weights[g])
+		index, delta, start = append(index, c.grown[g]), append(delta, 0), append(start, weights[g])
 		g++
 	}
 	for i, at := range s.index {
-		for g < len(fresh) && fresh[g] < at {
+		for g < len(c.grown) && c.grown[g] < at {
 			grow()
 		}
 		if d < len(c.dropped) && int(c.dropped[d]) == i {
@@ -147,7 +150,7 @@ func (s *sparse) apply(c change, move func(to, from, grown int)) {
 		move(len(index), i, -1)
 		index, delta, start = append(index, at), append(delta, s.delta[i]), append(start, s.start[i])
 	}
-	for g < len(fresh) {
+	for g < len(c.grown) {
 		grow()
 	}
 	s.index, s.delta, s.start, s.sum = index, delta, start, make([]float32, n)
@@ -165,23 +168,17 @@ func allocate(proposals []*proposal, across bool) (grow, stay []int) {
 		}
 		return grow, stay
 	}
-	type place struct {
-		scored
-		tensor int
-	}
-	var all []place
+	var all []scored
 	slots := 0
 	for i, p := range proposals {
 		slots += len(p.drop)
 		for _, s := range p.grow {
-			all = append(all, place{s, i})
+			all = append(all, score(s.score(), int32(i))) // whichever of a tensor's weights: its first ones grow
 		}
 	}
-	slices.SortFunc(all, func(a, b place) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.tensor, b.tensor), cmp.Compare(a.index, b.index))
-	})
+	slices.Sort(all)
 	for _, c := range all[:min(slots, len(all))] {
-		grow[c.tensor]++
+		grow[c.index()]++
 	}
 	rest := slots - min(slots, len(all))
 	for i, p := range proposals {

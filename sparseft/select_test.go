@@ -24,24 +24,49 @@ func bruteTop(g Gradient, t Target, k int) []int32 {
 	return top
 }
 
-// TestTop compares the bounded heap with sorting, with many ties.
+// TestScored holds that numbers give back what they were made of, and their order.
+func TestScored(t *testing.T) {
+	list := []scored{
+		score(float32(math.Inf(1)), 0), score(-3, 5), score(3, math.MaxInt32), score(1e-45, 1), score(0, 0), score(float32(math.Copysign(0, -1)), 7),
+	}
+	if !slices.IsSorted(list) || slices.Contains(list, 0) {
+		t.Errorf("%x", list)
+	}
+	if s := list[1]; s.score() != 3 || s.value() != -3 || s.index() != 5 {
+		t.Errorf("%x: %v, %v, %d", s, s.score(), s.value(), s.index())
+	}
+	if s := list[2]; s.score() != 3 || s.value() != 3 || s.index() != math.MaxInt32 {
+		t.Errorf("%x: %v, %v, %d", s, s.score(), s.value(), s.index())
+	}
+	if s := list[5]; s.score() != 0 || !math.Signbit(float64(s.value())) || s.index() != 7 {
+		t.Errorf("%x: %v, %v, %d", s, s.score(), s.value(), s.index())
+	}
+}
+
+// TestTop compares the choice with sorting, with many ties, and holds that the order of the offers stays.
 func TestTop(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for range 2000 {
 		n := 1 + r.IntN(60)
 		all := make([]scored, n)
 		for i := range all {
-			all[i] = scored{float32(r.IntN(8)), float32(i), int32(i)}
+			all[i] = score(float32(r.IntN(8)), int32(i))
 		}
 		k := r.IntN(n + 3)
-		heap := top{k: k}
+		best := top{k: k}
+		var want []scored
+		sorted := slices.Clone(all)
+		slices.Sort(sorted)
 		for _, i := range r.Perm(n) {
-			heap.offer(all[i].score, all[i].value, all[i].index)
+			if f := best.floor(); all[i].score() >= f {
+				best.offer(all[i])
+			}
+			if slices.Contains(sorted[:min(k, n)], all[i]) {
+				want = append(want, all[i])
+			}
 		}
-		got := heap.sorted()
-		slices.SortFunc(all, byScore)
-		if !slices.Equal(got, all[:min(k, n)]) {
-			t.Fatalf("%d of %v: %v", k, all, got)
+		if got := best.kept(); !slices.Equal(got, want) {
+			t.Fatalf("%d of %x: %x, want %x", k, all, got, want)
 		}
 	}
 }
@@ -61,22 +86,22 @@ func TestChooser(t *testing.T) {
 		g.regrow = r.IntN(n - g.kept + 1)
 		all := make([]scored, n)
 		for i := range all {
-			all[i] = scored{float32(r.IntN(10)), 0, int32(i)}
+			all[i] = score(float32(r.IntN(10)), int32(i))
 		}
 		k := r.IntN(n + 1)
 		c := g.choose(k)
 		for _, s := range all {
-			c.offer(s.score, 0, s.index)
+			c.offer(s)
 		}
 		got := c.sorted()
-		slices.SortFunc(all, byScore)
+		slices.Sort(all)
 		var want []scored
 		outside := 0
 		for _, s := range all {
 			if len(want) == k {
 				break
 			}
-			if !g.mask.Has(int(s.index)) {
+			if !g.mask.Has(int(s.index())) {
 				if outside == g.regrow {
 					continue
 				}
@@ -172,10 +197,10 @@ func TestReselect(t *testing.T) {
 		for i := range total {
 			if r.IntN(3) == 0 {
 				candidates, scores = append(candidates, int32(i)), append(scores, float32(r.IntN(4)))
-				list = append(list, scored{scores[len(scores)-1], 0, int32(i)})
+				list = append(list, score(scores[len(scores)-1], int32(i)))
 			}
 		}
-		slices.SortFunc(list, byScore)
+		slices.Sort(list)
 		n := r.IntN(k + 1)
 		want, left := bruteReselect(s.index, s.delta, n, candidates, scores)
 		p := s.propose(n, list)
@@ -203,13 +228,13 @@ func TestAllocate(t *testing.T) {
 		for range 1 + r.IntN(4) {
 			p := &proposal{drop: make([]int32, r.IntN(6))}
 			for i := range r.IntN(9) {
-				p.grow = append(p.grow, scored{float32(r.IntN(5)), 0, int32(i)})
+				p.grow = append(p.grow, score(float32(r.IntN(5)), int32(i)))
 			}
-			slices.SortFunc(p.grow, byScore)
+			slices.Sort(p.grow)
 			slots += len(p.drop)
 			candidates += len(p.grow)
 			for _, s := range p.grow {
-				scores = append(scores, s.score)
+				scores = append(scores, s.score())
 			}
 			ps = append(ps, p)
 		}
@@ -220,7 +245,7 @@ func TestAllocate(t *testing.T) {
 			grown += grow[i]
 			kept += stay[i]
 			for _, s := range p.grow[:grow[i]] {
-				sum += s.score
+				sum += s.score()
 			}
 		}
 		slices.SortFunc(scores, func(a, b float32) int { return cmp.Compare(b, a) })

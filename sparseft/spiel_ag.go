@@ -51,9 +51,9 @@ func (s *spielAG) update(m *moment) {
 func (s *spielAG) propose(p float64) *proposal {
 	candidates := make([]scored, len(s.window.index))
 	for i, g := range s.window.sums {
-		candidates[i] = scored{max(g, -g), 0, s.window.index[i]}
+		candidates[i] = score(g, s.window.index[i])
 	}
-	slices.SortFunc(candidates, byScore)
+	slices.Sort(candidates)
 	return s.sparse.propose(int(p*float64(len(s.index))), candidates)
 }
 
@@ -65,12 +65,15 @@ func (s *spielAG) change(m *moment, p *proposal, n, stay int) {
 	old, next := s.adam, newAdam(size, true)
 	w := &s.window
 	b := m.correction[w.steps]
+	i := 0 // in the window, whose indices rise as those of what is grown do
 	s.apply(c, func(to, from, grown int) {
 		if from >= 0 {
 			next.m[to], next.v[to], next.age[to] = old.m[from], old.v[from], old.age[from]
 			return
 		}
-		i, _ := slices.BinarySearch(w.index, c.grown[grown].index)
+		for w.index[i] != c.grown[grown] {
+			i++
+		}
 		next.m[to] = float32(float64(w.sums[i]) / float64(w.steps) * b.one)
 		next.v[to] = float32(float64(w.squares[i]) / float64(w.steps) * b.two)
 		next.age[to] = w.steps

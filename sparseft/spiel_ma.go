@@ -67,7 +67,7 @@ func (s *spielMA) propose(p float64) *proposal {
 				next++
 				continue
 			}
-			best.offer(float32(x*y), 0, at)
+			best.offer(score(float32(x*y), at))
 		}
 	}
 	return s.sparse.propose(n, best.sorted())
