@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/paretopress/paretopress/engine"
+	"github.com/paretopress/paretopress/internal/durable"
 	"github.com/paretopress/paretopress/internal/kernel"
 	"github.com/paretopress/paretopress/sparseft"
 	"github.com/paretopress/paretopress/workflows"
@@ -139,6 +141,43 @@ func TestFinetuneResumes(t *testing.T) {
 		finetune(t, other, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 		if !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
 			t.Errorf("%s: an interrupted training comes to another delta", method)
+		}
+	}
+}
+
+// TestFinetuneSavesWhileComputing saves between any two steps and microbatches, on a disk that is full at one time or another: what is saved by then goes on to the
+// same delta.
+func TestFinetuneSavesWhileComputing(t *testing.T) {
+	defer func(p func(time.Duration) time.Duration) { pause = p }(pause)
+	one := newTraining(t, nil)
+	finetune(t, one, 1)
+	pause = func(time.Duration) time.Duration { return -1 }
+	defer func() { durable.Fault = nil }()
+	for full := range 5 {
+		other := newTraining(t, func(j *workflows.FinetuneJob) { j.Model = mustJob(t, one).Model })
+		w := NewWorkbench(Options{})
+		if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: other}, quietly); err != nil {
+			t.Fatal(err)
+		}
+		saves := 0
+		durable.Fault = func(step, path string) error {
+			if filepath.Base(path) != checkpointFile || step != "sync" {
+				return nil
+			}
+			if saves++; saves == full+2 {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		_, err := w.Train(t.Context(), workflows.TrainInput{Folder: other, To: 12}, quietly)
+		w.Close()
+		durable.Fault = nil
+		if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "\n") || saves != full+2 {
+			t.Fatalf("a full disk at save %d of %d: %v", full+2, saves, err)
+		}
+		finetune(t, other, 2)
+		if !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
+			t.Errorf("a disk that was full at save %d: another delta", full+2)
 		}
 	}
 }

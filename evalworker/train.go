@@ -12,16 +12,12 @@ import (
 	"github.com/paretopress/paretopress/workflows"
 )
 
-const (
-	saveEvery = 30 * time.Second // the least time from one checkpoint to the next
-	savePart  = 20               // that time is at least so many times what the last checkpoint took
-	// grace is how long a microbatch in hand may take to its end when the training is interrupted: only between two microbatches can it be saved.
-	grace = 6 * time.Second
-)
+// grace is how long a microbatch in hand may take to its end when the training is interrupted: only between two microbatches can it be saved.
+const grace = 6 * time.Second
 
 // Train goes on with a training from its last checkpoint up to a step: a microbatch at a time forward and backward, a step of the optimizer
 // after as many of them as the job says, a checkpoint every half minute, or more rarely where saving takes more than a twentieth of the time, and at
-// the end. What comes out does not depend on where it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is
+// the end. Between two steps it is written while the next one is computed. What comes out does not depend on where it was interrupted. A loss or a gradient that is not finite ends it for good; the last checkpoint is
 // that of the last good step.
 func (w *Workbench) Train(ctx context.Context, in workflows.TrainInput, report Reporter) (workflows.TrainResult, error) {
 	began := time.Now()
@@ -55,38 +51,39 @@ func (t *training) explain(err error) error {
 }
 
 // goOn trains up to a step.
-func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *checkpointed, to int, report Reporter) error {
+func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *checkpointed, to int, report Reporter) (err error) {
 	weights, candidate := t.working(trainer)
 	at := map[string]int{}
 	for i, g := range t.targets {
 		at[g.Name] = i
 	}
 	began, start := time.Now(), kept.Tokens
-	saved, pause := began, saveEvery
+	saves := saver{t: t, trainer: trainer, last: began}
+	defer func() { err = errors.Join(err, saves.wait()) }()
 	begun, _ := trainer.Cursor()
 	progress := workflows.Progress{Done: int64(begun), Total: int64(t.options.Steps), Unit: "steps", Note: "training"}
 	for !trainer.Done() {
 		report(progress)
 		if ctx.Err() != nil { // between two microbatches nothing is lost
-			return errors.Join(ctx.Err(), t.save(trainer, *kept))
+			return errors.Join(ctx.Err(), saves.save(*kept))
 		}
 		step, _ := trainer.Cursor()
 		if step >= to {
 			break
 		}
-		if time.Since(saved) > pause { // a step of many microbatches may take longer
-			saving := time.Now()
-			if err := t.save(trainer, *kept); err != nil {
+		if saves.due() { // a step of many microbatches may take longer
+			if err := saves.begin(*kept); err != nil {
 				return err
 			}
-			saved = time.Now()
-			pause = max(saveEvery, savePart*saved.Sub(saving))
 		}
-		if err := t.microbatch(ctx, trainer, candidate, at, kept); err != nil {
+		if err := t.microbatch(ctx, trainer, candidate, at, kept, &saves); err != nil {
 			return err
 		}
 		if !trainer.Due() {
 			continue
+		}
+		if err := saves.wait(); err != nil {
+			return err
 		}
 		patches, err := trainer.Step()
 		if err != nil {
@@ -100,12 +97,12 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		progress.Note = fmt.Sprintf("loss %.4f, %.0f tokens/s", trainer.Loss(), float64(kept.Tokens-start)/time.Since(began).Seconds())
 	}
 	report(progress)
-	return t.save(trainer, *kept)
+	return saves.save(*kept)
 }
 
 // microbatch runs the next microbatch forward and backward. An interruption waits for its end a while, and then saves what was before it, if that is
 // still there.
-func (t *training) microbatch(ctx context.Context, trainer *sparseft.Trainer, candidate engine.Candidate, at map[string]int, kept *checkpointed) error {
+func (t *training) microbatch(ctx context.Context, trainer *sparseft.Trainer, candidate engine.Candidate, at map[string]int, kept *checkpointed, saves *saver) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -130,7 +127,7 @@ func (t *training) microbatch(ctx context.Context, trainer *sparseft.Trainer, ca
 	}
 	switch {
 	case err != nil && ctx.Err() != nil && !added.Load():
-		return errors.Join(ctx.Err(), t.save(trainer, *kept))
+		return errors.Join(ctx.Err(), saves.save(*kept))
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:

@@ -20,11 +20,21 @@ type arrays struct {
 	prefix  string
 	entries []entry          // written
 	given   map[string]entry // to be read; nil when writing
+	between bool             // two steps, where the sums of the microbatches' gradients are zero, and are left out
 	err     error
 }
 
 func (v *arrays) ints(name string, p *[]int32)     { visit(v, name, p) }
 func (v *arrays) floats(name string, p *[]float32) { visit(v, name, p) }
+
+// sums are those of n gradients over the microbatches of the step so far.
+func (v *arrays) sums(name string, p *[]float32, n int) {
+	if _, kept := v.given[v.prefix+name]; !v.between || kept {
+		v.floats(name, p)
+	} else if v.given != nil && n > 0 {
+		*p = make([]float32, n)
+	}
+}
 
 func visit[T any](v *arrays, name string, p *[]T) {
 	name = v.prefix + name
@@ -68,35 +78,47 @@ func (t *Trainer) identity() []shapes {
 // Save writes the whole state, between any two microbatches: what [Restore] makes of it goes on with the same bits. The same
 // state gives the same bytes.
 func (t *Trainer) Save(w io.Writer) error {
+	write, err := t.Snapshot()
+	if err != nil {
+		return err
+	}
+	return write(w)
+}
+
+// Snapshot returns a function that writes what [Trainer.Save] would write now. Between two steps it may be called while gradients of the next one are added
+// and has to return before [Trainer.Step] is called; within a step, before the next gradient is added.
+func (t *Trainer) Snapshot() (write func(io.Writer) error, err error) {
 	if t.failed != nil {
-		return fmt.Errorf("no checkpoint of a training that has failed: %w", t.failed)
+		return nil, fmt.Errorf("no checkpoint of a training that has failed: %w", t.failed)
 	}
 	if slices.Contains(t.added, true) {
-		return fmt.Errorf("sparseft: a checkpoint within microbatch %d of step %d", t.state.Micro+1, t.state.Step+1)
+		return nil, fmt.Errorf("sparseft: a checkpoint within microbatch %d of step %d", t.state.Micro+1, t.state.Step+1)
 	}
 	metadata := map[string]string{}
 	for name, v := range map[string]any{"options": t.options, "progress": t.state, "tensors": t.identity()} {
 		b, err := json.Marshal(v)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		metadata[name] = string(b)
 	}
-	v := &arrays{}
+	v := &arrays{between: t.state.Micro == 0}
 	for i, u := range t.tuners {
 		v.prefix = strconv.Itoa(i) + "."
 		u.arrays(v)
 	}
-	h := sha256.New()
-	both := io.MultiWriter(w, h)
-	if _, err := io.WriteString(both, checkpointMagic); err != nil {
+	return func(w io.Writer) error {
+		h := sha256.New()
+		both := io.MultiWriter(w, h)
+		if _, err := io.WriteString(both, checkpointMagic); err != nil {
+			return err
+		}
+		if err := writeEntries(both, metadata, v.entries); err != nil {
+			return err
+		}
+		_, err := w.Write(h.Sum(nil))
 		return err
-	}
-	if err := writeEntries(both, metadata, v.entries); err != nil {
-		return err
-	}
-	_, err := w.Write(h.Sum(nil))
-	return err
+	}, nil
 }
 
 // Restore goes on from what Save wrote, with the same targets and options.
@@ -141,7 +163,7 @@ func (t *Trainer) restore(data []byte) error {
 	if state.Step < 0 || state.Step > t.options.Steps || state.Micro < 0 || state.Micro > t.options.Accumulation {
 		return fmt.Errorf("step %d and microbatch %d are not of this training", state.Step, state.Micro)
 	}
-	v := &arrays{given: make(map[string]entry, len(entries))}
+	v := &arrays{given: make(map[string]entry, len(entries)), between: state.Micro == 0}
 	for _, e := range entries {
 		v.given[e.name] = e
 	}

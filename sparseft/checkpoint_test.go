@@ -80,6 +80,70 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestSnapshot writes what was between two steps while the gradients of the next are added.
+func TestSnapshot(t *testing.T) {
+	for name, o := range variants() {
+		p := newProblem(23, 2, [2]int{10, 8}, [2]int{7, 9})
+		if o.LowRank == MergedMasked {
+			for i, g := range p.targets {
+				p.targets[i].Mask = halfMask(g.Rows, g.Cols)
+			}
+		}
+		tr := start(t, p, o)
+		for !tr.Done() {
+			want := state(t, tr)
+			write, err := tr.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			done := make(chan error)
+			go func() { done <- write(&got) }()
+			for !tr.Due() {
+				p.microbatch(t, tr)
+			}
+			if err := <-done; err != nil || !bytes.Equal(got.Bytes(), want) {
+				t.Fatalf("%s: %d bytes (%v), want %d others", name, got.Len(), err, len(want))
+			}
+			p.step(t, tr)
+		}
+	}
+}
+
+// TestRestoreSums reads a checkpoint that has the sums of gradients between two steps too, which earlier ones have.
+func TestRestoreSums(t *testing.T) {
+	for name, o := range variants() {
+		if o.LowRank == MergedMasked {
+			continue
+		}
+		p := newProblem(24, 2, [2]int{10, 8})
+		tr := start(t, p, o)
+		p.step(t, tr)
+		p.step(t, tr)
+		want := state(t, tr)
+		metadata, entries, err := readEntries(want[len(checkpointMagic) : len(want)-sha256.Size])
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := &arrays{prefix: "0."}
+		tr.tuners[0].arrays(all)
+		if len(all.entries) <= len(entries) {
+			t.Errorf("%s: %d arrays with sums, %d without", name, len(all.entries), len(entries))
+		}
+		var old bytes.Buffer
+		if err := writeEntries(&old, metadata, all.entries); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Restore(p.targets, o, seal(old.Bytes()))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !bytes.Equal(state(t, again), want) {
+			t.Errorf("%s: another state", name)
+		}
+	}
+}
+
 // TestRestoreErrors holds that damaged checkpoints and those of other runs are refused, and say why.
 func TestRestoreErrors(t *testing.T) {
 	p := newProblem(21, 2, [2]int{10, 8})

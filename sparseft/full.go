@@ -46,7 +46,7 @@ func (f *full) result(d *TensorDelta) { d.Values = append([]float32{}, f.delta..
 
 func (f *full) arrays(v *arrays) {
 	v.floats("delta", &f.delta)
-	v.floats("sum", &f.sum)
+	v.sums("sum", &f.sum, f.total)
 	f.adam.arrays("", v)
 }
 

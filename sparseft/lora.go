@@ -111,8 +111,8 @@ func (l *lowRank) update(m *moment) {
 func (l *lowRank) arrays(v *arrays) {
 	v.floats("lora_A", &l.a)
 	v.floats("lora_B", &l.b)
-	v.floats("lora_A.sum", &l.sumA)
-	v.floats("lora_B.sum", &l.sumB)
+	v.sums("lora_A.sum", &l.sumA, len(l.a))
+	v.sums("lora_B.sum", &l.sumB, len(l.b))
 	l.adamA.arrays("lora_A.", v)
 	l.adamB.arrays("lora_B.", v)
 }

@@ -49,9 +49,17 @@ func writeEntries(w io.Writer, metadata map[string]string, entries []entry) erro
 func writeData(w io.Writer, data any) error {
 	switch d := data.(type) {
 	case []float32:
-		return writeWords(w, d, math.Float32bits)
+		return writeWords(w, d, func(to []byte, part []float32) {
+			for i, x := range part {
+				binary.LittleEndian.PutUint32(to[4*i:], math.Float32bits(x))
+			}
+		})
 	case []int32:
-		return writeWords(w, d, func(x int32) uint32 { return uint32(x) })
+		return writeWords(w, d, func(to []byte, part []int32) {
+			for i, x := range part {
+				binary.LittleEndian.PutUint32(to[4*i:], uint32(x))
+			}
+		})
 	case []byte:
 		_, err := w.Write(d)
 		return err
@@ -59,16 +67,13 @@ func writeData(w io.Writer, data any) error {
 	return nil
 }
 
-// writeWords writes numbers of 4 bytes.
-func writeWords[T any](w io.Writer, numbers []T, bits func(T) uint32) error {
-	const chunk = 1 << 14
-	buffer := make([]byte, 0, 4*min(chunk, len(numbers)))
+// writeWords writes numbers of 4 bytes, some at a time.
+func writeWords[T any](w io.Writer, numbers []T, put func(to []byte, part []T)) error {
+	const chunk = 1 << 16
+	buffer := make([]byte, 4*min(chunk, len(numbers)))
 	for part := range slices.Chunk(numbers, chunk) {
-		buffer = buffer[:0]
-		for _, x := range part {
-			buffer = binary.LittleEndian.AppendUint32(buffer, bits(x))
-		}
-		if _, err := w.Write(buffer); err != nil {
+		put(buffer, part)
+		if _, err := w.Write(buffer[:4*len(part)]); err != nil {
 			return err
 		}
 	}

@@ -101,7 +101,7 @@ func (s *sparse) bytes() int64 { return pairBytes * int64(len(s.index)) }
 func (s *sparse) arrays(v *arrays) {
 	v.ints("index", &s.index)
 	v.floats("delta", &s.delta)
-	v.floats("sum", &s.sum)
+	v.sums("sum", &s.sum, len(s.index))
 }
 
 // restored checks a state that was read and derives what is not part of it.

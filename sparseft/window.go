@@ -74,7 +74,7 @@ func (w *window) check(m *moment) int {
 func (w *window) arrays(v *arrays) {
 	v.floats("dense", &w.dense)
 	v.ints("candidates", &w.index)
-	v.floats("candidates.now", &w.now)
+	v.sums("candidates.now", &w.now, len(w.index))
 	v.floats("candidates.sum", &w.sums)
 	v.floats("candidates.squares", &w.squares)
 	steps := []int32{w.steps}
