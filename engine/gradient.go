@@ -52,8 +52,9 @@ type backward struct {
 	dy, next operand
 	in, din  operand // normed input of a sub-block, and its gradient
 
-	dense []float32 // some rows of a gradient that is streamed
-	thin  thin
+	dense  []float32 // some rows of a gradient that is streamed
+	thin   thin
+	sample sample
 
 	weights   [roles]pair
 	mlp       mlpBackward

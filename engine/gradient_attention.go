@@ -13,7 +13,8 @@ type attentionBackward struct {
 
 // backwardScratch is what one thread needs beside its scratch: L is the length of a window, D HeadDim.
 type backwardScratch struct {
-	columns        []int32
+	inputs         []float32 // [columns x chunkRows] transpose of a chunk of inputs
+	outputs        []float32 // [sampleCols x chunkRows] that of some columns of gradients of outputs
 	base           []float32 // [panelRows x columns] rows of a level
 	keys, values   []float32 // [L/32][D][32] panels
 	keysT, valuesT []float32 // [D/32][L][32]

@@ -98,40 +98,74 @@ func (o outer) dense(m *Model, dst []float32, from, to int) {
 	})
 }
 
-// sampleIndices is the least number of elements that a thread computes at a time.
-const sampleIndices = 1024
+// sample is what the products of sampled elements are laid out by, and the memory that they share.
+type sample struct {
+	columns []int32   // of each element
+	runs    []rowRun  // of elements in one row
+	sums    []float32 // [chunks x elements] over the positions of each chunk
+}
+
+// rowRun is the elements of one row, up to the one before end.
+type rowRun struct{ row, end int }
+
+// layout finds rows and columns of flat indices.
+func (s *sample) layout(indices []int32, cols int) {
+	s.columns, s.runs = grow(s.columns, len(indices)), s.runs[:0]
+	row, next := -1, 0 // next is the first index behind the row
+	for j, at := range indices {
+		if int(at) >= next {
+			row = int(at) / cols
+			next = (row + 1) * cols
+			s.runs = append(s.runs, rowRun{row: row})
+		}
+		s.columns[j] = at - int32(row*cols)
+		s.runs[len(s.runs)-1].end = j + 1
+	}
+}
+
+// sampleCols is the number of columns of dy that are transposed at a time.
+const sampleCols = 64
 
 func (o outer) sampled(m *Model, dst []float32, indices []int32) {
-	dy, x := o.dy.transposed(m), o.x.transposed(m)
-	each := max(sampleIndices, ceil(len(indices), 4*m.threads)/(4*m.threads))
-	m.pool.Run(ceil(len(indices), each)/each, func(i int) {
-		from, to := i*each, min((i+1)*each, len(indices))
+	a := &m.back.sample
+	a.layout(indices, o.x.cols)
+	chunks := o.x.chunks()
+	a.sums = grow(a.sums, chunks*len(indices))
+	clear(a.sums)
+	parts := max(1, ceil(2*m.threads, chunks)/chunks) // of a chunk; each transposes all of its inputs
+	m.pool.Run(chunks*parts, func(i int) {
 		s := <-m.scratch
 		defer func() { m.scratch <- s }()
-		s.back.columns = grow(s.back.columns, to-from)
-		sampledPart(dst[from:to], indices[from:to], s.back.columns, o, dy, x)
+		c, p := i/parts, i%parts
+		o.chunk(a.sums[c*len(indices):][:len(indices)], a, c, len(a.runs)*p/parts, len(a.runs)*(p+1)/parts, &s.back)
+	})
+	const each = 1 << 14
+	m.pool.Run(ceil(len(indices), each)/each, func(i int) {
+		part := dst[i*each : min((i+1)*each, len(dst))]
+		clear(part)
+		for c := range chunks {
+			kernel.Add(part, a.sums[c*len(indices)+i*each:][:len(part)])
+		}
 	})
 }
 
-// sampledPart computes some elements; columns is memory for as many numbers.
-func sampledPart(dst []float32, indices, columns []int32, o outer, dy, x []float32) {
-	cols := int32(o.x.cols)
-	for j, at := range indices {
-		columns[j] = at % cols
+// chunk adds to the sums of a chunk those of runs from … to-1. What it transposes stays in the second-level cache.
+func (o outer) chunk(sums []float32, a *sample, c, from, to int, s *backwardScratch) {
+	first, n := o.x.chunk(c)
+	s.inputs, s.outputs = grow(s.inputs, o.x.cols*chunkRows), grow(s.outputs, sampleCols*chunkRows)
+	kernel.Transpose(s.inputs, chunkRows, o.x.data[first*o.x.ld:], o.x.ld, n, o.x.cols)
+	begin, have := 0, -1
+	if from > 0 {
+		begin = a.runs[from-1].end
 	}
-	clear(dst)
-	for c := range o.x.chunks() {
-		_, n := o.x.chunk(c)
-		dy, x := dy[c*o.dy.cols*chunkRows:], x[c*o.x.cols*chunkRows:]
-		for j := 0; j < len(indices); {
-			row := indices[j] / cols
-			end := j + 1
-			for end < len(indices) && indices[end]/cols == row {
-				end++
-			}
-			kernel.Dots(dst[j:end], dy[int(row)*chunkRows:][:n], x, chunkRows, columns[j:end])
-			j = end
+	for _, r := range a.runs[from:to] {
+		if block := r.row / sampleCols; block != have {
+			have = block
+			at := block * sampleCols
+			kernel.Transpose(s.outputs, chunkRows, o.dy.data[first*o.dy.ld+at:], o.dy.ld, n, min(sampleCols, o.dy.cols-at))
 		}
+		kernel.Dots(sums[begin:r.end], s.outputs[r.row%sampleCols*chunkRows:][:n], s.inputs, chunkRows, a.columns[begin:r.end])
+		begin = r.end
 	}
 }
 
