@@ -89,9 +89,7 @@ func (t *training) goOn(ctx context.Context, trainer *sparseft.Trainer, kept *ch
 		if err != nil {
 			return err
 		}
-		for _, p := range patches {
-			trainer.Apply(p, weights[p.Tensor].data)
-		}
+		trainer.Apply(patches, weights)
 		kept.Losses = append(kept.Losses, trainer.Loss())
 		progress.Done = int64(step + 1)
 		progress.Note = fmt.Sprintf("loss %.4f, %.0f tokens/s", trainer.Loss(), float64(kept.Tokens-start)/time.Since(began).Seconds())

@@ -18,7 +18,8 @@ import (
 
 // BenchmarkTrainSmolLM2 is the rate of whole trainings, as method: steps of 8 windows of 512 tokens on the NLL, 5 % of the parameters trainable where
 // the method takes a density, from opening the model to the last checkpoint. PARETOPRESS_STEPS says how many steps, 4 if not set; with fewer than
-// 20, SpIEL chooses weights anew every fourth, by what one step in four accumulates. PARETOPRESS_CACHE_MB is the cache, a quarter of
+// 20, SpIEL chooses weights anew every fourth, by what one step in four accumulates; with 21, those after the first are a whole cycle of its default schedule,
+// as in the middle of a training. PARETOPRESS_CACHE_MB is the cache, a quarter of
 // the machine's memory if it is not set. If PARETOPRESS_PACED is set, each step waits for a line on standard input, as does what comes after the last, and says
 // on standard output how long it took: bench/peers/time_training.py has steps alternate with PyTorch's.
 func BenchmarkTrainSmolLM2(b *testing.B) {
@@ -47,6 +48,8 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 				j.Density = 0.05
 				if steps < 20 {
 					j.ReselectionSteps, j.SelectionAccumulationSteps = 4, 1
+				} else {
+					j.Steps = 2 * steps // a window whose reselection comes after the end would be left out
 				}
 			case "static-random":
 				j.Density = 0.05

@@ -257,12 +257,12 @@ func (w *working) DecodeRows(first, n int, dst []float32) {
 }
 
 // working makes copies of the targets' weights as a trainer has them, and the candidate that they are part of.
-func (t *training) working(trainer *sparseft.Trainer) ([]*working, engine.Candidate) {
-	c, all := maps.Clone(t.base), make([]*working, len(t.targets))
+func (t *training) working(trainer *sparseft.Trainer) ([][]float32, engine.Candidate) {
+	c, all := maps.Clone(t.base), make([][]float32, len(t.targets))
 	for i, g := range t.targets {
-		all[i] = &working{g.Rows, g.Cols, make([]float32, g.Rows*g.Cols)}
-		trainer.Weights(i, all[i].data, 0, g.Rows)
-		c[g.Name] = engine.Level{Name: "in training", Weights: all[i]}
+		all[i] = make([]float32, g.Rows*g.Cols)
+		trainer.Weights(i, all[i], 0, g.Rows)
+		c[g.Name] = engine.Level{Name: "in training", Weights: &working{g.Rows, g.Cols, all[i]}}
 	}
 	return all, c
 }

@@ -10,7 +10,7 @@
 //		err = t.EndMicrobatch(loss, tokens)
 //		if t.Due() {
 //			patches, err := t.Step()
-//			… t.Apply(patch, weights) for each of them
+//			t.Apply(patches, copies)
 //		}
 //	}
 //	err = t.Delta().Write(file)

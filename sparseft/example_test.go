@@ -62,9 +62,7 @@ func Example() {
 		if err != nil {
 			log.Fatal(err) // the last checkpoint is good
 		}
-		for _, p := range patches {
-			t.Apply(p, work)
-		}
+		t.Apply(patches, [][]float32{work})
 	}
 	d := t.Delta()
 	fmt.Println(d.Tensors[0].Indices, d.Bytes(), "bytes")

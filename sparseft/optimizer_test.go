@@ -135,7 +135,7 @@ func TestSM3(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr.Apply(patches[0], p.work[0])
+		tr.Apply(patches, p.work)
 		for i, r := range ma.row {
 			if r < oldR[i] {
 				t.Fatalf("R fell from %v to %v", oldR[i], r)

@@ -162,9 +162,7 @@ func (p *problem) step(t testing.TB, tr *Trainer) []Patch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range patches {
-		tr.Apply(c, p.work[c.Tensor])
-	}
+	tr.Apply(patches, p.work)
 	return patches
 }
 

@@ -285,8 +285,8 @@ func TestInvariants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			tr.Apply(patches, p.work)
 			for i, c := range patches {
-				tr.Apply(c, p.work[i])
 				s, before := supportOf(tr, i), supportOf(twin, i)
 				k := len(before.index)
 				if len(s.index) != k || checkIndices(s.index, s.total) != nil {

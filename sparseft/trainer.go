@@ -11,9 +11,8 @@ import (
 // loss rose. No retry from the same state goes better.
 var ErrDiverged = errors.New("training diverged")
 
-// Patch is what a step changed of a tensor of the working copy that gradients are computed with.
+// Patch is what a step changed of the working copy of a tensor that gradients are computed with.
 type Patch struct {
-	Tensor  int // the target's place
 	Indices []int32
 	Values  []float32 // the new weights at the indices
 	Whole   bool      // every weight may have changed: read them with [Trainer.Weights]
@@ -45,7 +44,7 @@ type tuner interface {
 // Trainer is the state of a training. It computes no gradient, does no IO and reads no clock: see the package's example for
 // the loop around it.
 type Trainer struct {
-	// Threads is how many goroutines Step may use, 1 where it is less. Results do not depend on it.
+	// Threads is how many goroutines Step and Apply may use, 1 where it is less. Results do not depend on it.
 	Threads int
 
 	options Options
@@ -135,15 +134,18 @@ func (t *Trainer) Weights(tensor int, dst []float32, from, to int) {
 	t.tuners[tensor].weights(dst, from, to)
 }
 
-// Apply changes a working copy of the patch's tensor, row-major.
-func (t *Trainer) Apply(p Patch, w []float32) {
-	if p.Whole {
-		t.Weights(p.Tensor, w, 0, t.tensors[p.Tensor].rows)
-		return
-	}
-	for i, at := range p.Indices {
-		w[at] = p.Values[i]
-	}
+// Apply changes the working copies of all tensors, row-major, by what a step has returned.
+func (t *Trainer) Apply(patches []Patch, copies [][]float32) {
+	t.each(func(i int) {
+		p, w := patches[i], copies[i]
+		if p.Whole {
+			t.Weights(i, w, 0, t.tensors[i].rows)
+			return
+		}
+		for j, at := range p.Indices {
+			w[at] = p.Values[j]
+		}
+	})
 }
 
 // moment is what tensors are told of the current step.
@@ -200,7 +202,7 @@ func (t *Trainer) fail(format string, args ...any) error {
 	return t.failed
 }
 
-// Step makes a step from the gradients that were added, and returns what it changed, tensor by tensor. After an error that
+// Step makes a step from the gradients that were added, and returns what it changed of each tensor. After an error that
 // is an [ErrDiverged] nothing has changed.
 func (t *Trainer) Step() ([]Patch, error) {
 	if t.failed != nil {
@@ -231,7 +233,7 @@ func (t *Trainer) Step() ([]Patch, error) {
 	}
 	t.state = next
 	patches := make([]Patch, len(t.tuners))
-	t.each(func(i int) { patches[i] = t.tuners[i].patch(); patches[i].Tensor = i })
+	t.each(func(i int) { patches[i] = t.tuners[i].patch() })
 	return patches, nil
 }
 
