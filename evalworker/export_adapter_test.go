@@ -138,6 +138,10 @@ func TestAdapterBeside(t *testing.T) {
 		if again, err := w.Export(t.Context(), in, quietly); err != nil || int64(len(readFile(t, again.Adapter))) != size {
 			t.Errorf("%s: replaced: %+v, %v", c.name, again, err)
 		}
+		in.Delta = ""
+		if plain, err := w.Export(t.Context(), in, quietly); err != nil || !strings.Contains(strings.Join(plain.Notes, "\n"), res.Adapter) {
+			t.Errorf("%s: without the delta beside the adapter of before: %+v, %v", c.name, plain, err)
+		}
 	}
 }
 

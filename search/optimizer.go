@@ -71,7 +71,7 @@ type Job struct {
 	Budget  int64
 	SeqLen  int // tokens of a window
 	Windows int // windows in the search split
-	// Schedule replaces the schedule that [ScheduleFor] takes for the budget.
+	// Schedule replaces the schedule that [ScheduleFor] takes for the budget, which must do for its first generation, unless it is 0.
 	Schedule *Schedule
 }
 
@@ -113,6 +113,9 @@ func New(method string, job Job) (Optimizer, error) {
 	}
 	if job.Schedule != nil {
 		schedule = job.Schedule.clamp(job.Windows)
+		if err := schedule.afford(job.Budget, job.SeqLen); job.Budget > 0 && err != nil {
+			return nil, err
+		}
 	} else {
 		var err error
 		if schedule, err = ScheduleFor(job.Space.Kind, job.Budget, job.SeqLen, job.Windows); err != nil {

@@ -169,10 +169,18 @@ func ScheduleFor(kind string, budget int64, seqLen, windows int) (Schedule, erro
 		s.Initial.Keep *= 2
 		s.Stages[last].Windows = min(2*s.Stages[last].Windows, windows)
 	}
-	if need := (s.Initial.cost() + s.cost()) * int64(seqLen); budget < need {
-		return Schedule{}, fmt.Errorf("search: a budget of %d tokens is too small: the first generation on windows of %d takes %d", budget, seqLen, need)
+	if err := s.afford(budget, seqLen); err != nil {
+		return Schedule{}, err
 	}
 	return s, nil
+}
+
+// afford returns an error where a budget does not do for the first generation.
+func (s Schedule) afford(budget int64, seqLen int) error {
+	if need := (s.Initial.cost() + s.cost()) * int64(seqLen); budget < need {
+		return fmt.Errorf("search: a budget of %d tokens is too small: the first generation on windows of %d takes %d", budget, seqLen, need)
+	}
+	return nil
 }
 
 // cost is the window evaluations of an initial stage.

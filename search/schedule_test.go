@@ -1,6 +1,7 @@
 package search
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -75,6 +76,18 @@ func TestScheduleFor(t *testing.T) {
 		}
 		if _, err := ScheduleFor(kind, 1e6, 512, 0); err == nil {
 			t.Errorf("%s: a schedule without windows", kind)
+		}
+	}
+}
+
+// TestPublishedBudget refuses a budget that ends before the first generation of a given schedule does.
+func TestPublishedBudget(t *testing.T) {
+	space := randomSpace(rand.New(rand.NewPCG(1, 1)))
+	schedule := Schedule{Initial: Stage{4, 1}, Offspring: 8, Flips: 3, Stages: []Stage{{2, 1}, {1, 2}}}
+	for budget, ok := range map[int64]bool{0: true, 10 * 17: false, 10 * 18: true} { // 4, 8 and 2 · (2 + 1) windows
+		job := Job{Space: space, Budget: budget, SeqLen: 10, Windows: 8, Schedule: &schedule}
+		if _, err := New(methodEvoPress, job); (err == nil) != ok || !ok && !strings.Contains(err.Error(), "too small") {
+			t.Errorf("%d tokens: %v", budget, err)
 		}
 	}
 }
