@@ -142,15 +142,41 @@ func (x gatherer) block(block []float32, from, to int) {
 	}
 }
 
-// sampled sums the gradients of a microbatch that are read at the weights alone.
-func (t *tensor) sampled(g Gradient, x gatherer) error {
-	v := make([]float32, len(x.index))
-	g.At(v, x.index)
-	if i := finite(v); i >= 0 {
-		return t.notFinite(v[i], int(x.index[i]))
+// sampled sums the gradients of a microbatch that are read at the weights alone, at those that two ask for once.
+func (t *tensor) sampled(g Gradient, all ...gatherer) error {
+	index := all[0].index
+	for _, x := range all[1:] {
+		index = union(index, x.index)
 	}
-	for i, d := range v {
-		x.sum[i] += d
+	v := make([]float32, len(index))
+	g.At(v, index)
+	if i := finite(v); i >= 0 {
+		return t.notFinite(v[i], int(index[i]))
+	}
+	for _, x := range all {
+		at := 0
+		for i, want := range x.index {
+			for index[at] != want {
+				at++
+			}
+			x.sum[i] += v[at]
+		}
 	}
 	return nil
+}
+
+// union returns what is in one or both of two ascending lists.
+func union(a, b []int32) []int32 {
+	out := make([]int32, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		next := min(a[0], b[0])
+		if a[0] == next {
+			a = a[1:]
+		}
+		if b[0] == next {
+			b = b[1:]
+		}
+		out = append(out, next)
+	}
+	return append(append(out, a...), b...)
 }

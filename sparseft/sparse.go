@@ -43,24 +43,22 @@ func (s *sparse) adopt(index []int32) {
 // collect sums the gradients of a microbatch at the support and, in a window (nil outside one), what the window gathers.
 // The dense gradient is computed only where the window or another consumer has to see it.
 func (s *sparse) collect(g Gradient, m *moment, w *window, masked bool, others ...consumer) error {
-	support := gatherer{s.index, s.sum, s.cols}
-	after := func() {}
-	dense := others
+	sums := []gatherer{{s.index, s.sum, s.cols}}
+	dense, after := others, func() {}
 	if w != nil && w.index == nil {
 		var c consumer
 		c, after = w.reader(m)
 		dense = append(dense, c)
-	} else if w != nil && len(others) > 0 {
-		dense = append(dense, gatherer{w.index, w.now, s.cols})
 	} else if w != nil {
-		if err := s.sampled(g, gatherer{w.index, w.now, s.cols}); err != nil {
-			return err
-		}
+		sums = append(sums, gatherer{w.index, w.now, s.cols})
 	}
 	if len(dense) == 0 {
-		return s.sampled(g, support)
+		return s.sampled(g, sums...)
 	}
-	if err := s.scan(g, masked, append(dense, support)...); err != nil {
+	for _, x := range sums {
+		dense = append(dense, x)
+	}
+	if err := s.scan(g, masked, dense...); err != nil {
 		return err
 	}
 	after()
