@@ -102,7 +102,7 @@ func (o outer) dense(m *Model, dst []float32, from, to int) {
 type sample struct {
 	columns []int32   // of each element
 	runs    []rowRun  // of elements in one row
-	sums    []float32 // [chunks x elements] over the positions of each chunk
+	sums    []float32 // [chunks x elements] over the positions of each of some chunks
 }
 
 // rowRun is the elements of one row, up to the one before end.
@@ -126,31 +126,45 @@ func (s *sample) layout(indices []int32, cols int) {
 // sampleCols is the number of columns of dy that are transposed at a time.
 const sampleCols = 64
 
+// sampleSums is how many sums over chunks there are before they are added up (64 MB), or those of a chunk for each thread. Tests lower it.
+var sampleSums = 1 << 24
+
 func (o outer) sampled(m *Model, dst []float32, indices []int32) {
 	a := &m.back.sample
 	a.layout(indices, o.x.cols)
+	clear(dst)
 	chunks := o.x.chunks()
-	a.sums = grow(a.sums, chunks*len(indices))
-	clear(a.sums)
+	group := min(chunks, max(m.threads, sampleSums/len(indices)))
+	for first := 0; first < chunks; first += group {
+		o.sampledChunks(m, dst, first, min(group, chunks-first))
+	}
+}
+
+// sampledChunks adds the sums over some chunks to the sampled elements.
+func (o outer) sampledChunks(m *Model, dst []float32, first, chunks int) {
+	a := &m.back.sample
+	a.sums = grow(a.sums, chunks*len(dst))
 	parts := max(1, ceil(2*m.threads, chunks)/chunks) // of a chunk; each transposes all of its inputs
 	m.pool.Run(chunks*parts, func(i int) {
 		s := <-m.scratch
 		defer func() { m.scratch <- s }()
 		c, p := i/parts, i%parts
-		o.chunk(a.sums[c*len(indices):][:len(indices)], a, c, len(a.runs)*p/parts, len(a.runs)*(p+1)/parts, &s.back)
+		o.chunk(a.sums[c*len(dst):][:len(dst)], a, first+c, len(a.runs)*p/parts, len(a.runs)*(p+1)/parts, &s.back)
 	})
 	const each = 1 << 14
-	m.pool.Run(ceil(len(indices), each)/each, func(i int) {
+	m.pool.Run(ceil(len(dst), each)/each, func(i int) {
 		part := dst[i*each : min((i+1)*each, len(dst))]
-		clear(part)
 		for c := range chunks {
-			kernel.Add(part, a.sums[c*len(indices)+i*each:][:len(part)])
+			kernel.Add(part, a.sums[c*len(dst)+i*each:][:len(part)])
 		}
 	})
 }
 
-// chunk adds to the sums of a chunk those of runs from … to-1. What it transposes stays in the second-level cache.
+// chunk writes the sums over a chunk of the elements of runs from … to-1. What it transposes stays in the second-level cache.
 func (o outer) chunk(sums []float32, a *sample, c, from, to int, s *backwardScratch) {
+	if from == to {
+		return
+	}
 	first, n := o.x.chunk(c)
 	s.inputs, s.outputs = grow(s.inputs, o.x.cols*chunkRows), grow(s.outputs, sampleCols*chunkRows)
 	kernel.Transpose(s.inputs, chunkRows, o.x.data[first*o.x.ld:], o.x.ld, n, o.x.cols)
@@ -158,6 +172,7 @@ func (o outer) chunk(sums []float32, a *sample, c, from, to int, s *backwardScra
 	if from > 0 {
 		begin = a.runs[from-1].end
 	}
+	clear(sums[begin:a.runs[to-1].end])
 	for _, r := range a.runs[from:to] {
 		if block := r.row / sampleCols; block != have {
 			have = block

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,6 +32,13 @@ func TestProductAt(t *testing.T) {
 			p.At(got, indices)
 			if d := distance(got, want); d > 1e-5 {
 				t.Errorf("%s: %d elements of %s differ by %.3g from those of its rows", name, len(got), p.Name, d)
+			}
+			again := make([]float32, len(indices))
+			sampleSums = 1 // the three chunks pass in two groups
+			p.At(again, indices)
+			sampleSums = 1 << 24
+			if !slices.Equal(again, got) {
+				t.Errorf("%s: elements of %s depend on how many chunks pass at a time", name, p.Name)
 			}
 			some := make([]float32, 1)
 			at := len(indices) / 2
