@@ -122,10 +122,10 @@ func (t *training) measure(ctx context.Context, c engine.Candidate, report Repor
 	var nll, kl []float64
 	var counts []int
 	progress := workflows.Progress{Total: int64(len(t.heldOut.tokens)), Unit: "windows"}
-	for i := range t.heldOut.tokens { // one at a time: the dense model's predictions take memory
+	for i := range t.heldOut.tokens { // one at a time: the dense model's predictions take memory, and may not be kept
 		report(progress)
 		e := t.heldOut.pick([]int{i})
-		teacher, err := t.slot.model.Teach(ctx, e.tokens, nil)
+		teacher, err := t.teach(ctx, e)
 		if err != nil {
 			return workflows.Measured{}, err
 		}

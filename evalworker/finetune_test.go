@@ -182,6 +182,37 @@ func TestFinetuneSavesWhileComputing(t *testing.T) {
 	}
 }
 
+// TestFinetuneTeachers: what the dense model predicts for a window is computed once where there is memory for it, and makes no difference.
+func TestFinetuneTeachers(t *testing.T) {
+	one := newTraining(t, nil)
+	want := finetune(t, one, 2)
+	for _, limit := range []int64{1, 1 << 30} {
+		other := newTraining(t, func(j *workflows.FinetuneJob) { j.Model = mustJob(t, one).Model })
+		w := NewWorkbench(Options{Threads: 2})
+		w.teachers.limit = limit
+		if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: other}, quietly); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Train(t.Context(), workflows.TrainInput{Folder: other, To: 12}, quietly); err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.FinishFinetune(t.Context(), workflows.FinishFinetuneInput{Folder: other}, quietly)
+		if err != nil || got.After != want.After || !bytes.Equal(readFile(t, filepath.Join(one, deltaFile)), readFile(t, filepath.Join(other, deltaFile))) {
+			t.Errorf("with %d bytes for teachers: %+v, %v, want %+v", limit, got.After, err, want.After)
+		}
+		tr, err := w.training(t.Context(), other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		windows := len(tr.train.tokens) + len(tr.heldOut.tokens)
+		tr.close()
+		if kept := len(w.teachers.kept); limit > 1 && kept != windows || limit == 1 && kept != 1 {
+			t.Errorf("with %d bytes for teachers %d of %d windows are kept", limit, kept, windows)
+		}
+		w.Close()
+	}
+}
+
 // TestFinetunePlan: what a training will do is known before it begins, and nothing is written.
 func TestFinetunePlan(t *testing.T) {
 	for _, method := range []string{"spiel-ag", "spiel-ma", "static-grad", "lora", "dsee", "full"} {

@@ -114,7 +114,11 @@ func (t *training) microbatch(ctx context.Context, trainer *sparseft.Trainer, ca
 	e := t.train.pick(order(t.job.Seed, len(t.train.tokens), t.job.Batch, step*t.options.Accumulation+micro))
 	var added atomic.Bool
 	var value engine.LossValue
-	teacher, err := t.teach(work, e)
+	var teacher *engine.Teacher
+	var err error
+	if t.job.Objective == workflows.ObjectiveKL {
+		teacher, err = t.teach(work, e)
+	}
 	if err == nil {
 		value, err = t.slot.model.Gradient(work, e.tokens, candidate, t.loss(e, teacher),
 			func(name string) bool { _, ok := at[name]; return ok },

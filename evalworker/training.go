@@ -43,6 +43,7 @@ type training struct {
 	folder  string
 	job     workflows.FinetuneJob
 	slot    *slot
+	dense   *teachers
 	base    engine.Candidate
 	levels  map[string]string
 	text    source
@@ -93,7 +94,7 @@ func (w *Workbench) openTraining(ctx context.Context, folder string, job workflo
 	if err != nil {
 		return nil, err
 	}
-	t := &training{folder: folder, job: job, slot: s}
+	t := &training{folder: folder, job: job, slot: s, dense: w.teachers}
 	var b *bank.Bank
 	t.close = func() {
 		w.models.release(s)
@@ -272,10 +273,7 @@ func (t *training) loss(e examples, teacher *engine.Teacher) engine.Loss {
 	return engine.Loss{Teacher: teacher, Temperature: t.job.Temperature, Counted: e.counted, Predictions: 1}
 }
 
-// teach has the dense model predict examples, where the objective asks for it.
+// teach has the dense model predict examples.
 func (t *training) teach(ctx context.Context, e examples) (*engine.Teacher, error) {
-	if t.job.Objective != workflows.ObjectiveKL {
-		return nil, nil
-	}
-	return t.slot.model.Teach(ctx, e.tokens, nil)
+	return t.dense.get(ctx, t.slot, e.tokens, func() {})
 }
