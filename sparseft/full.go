@@ -14,14 +14,7 @@ func newFull(t *tensor) *full {
 	return &full{tensor: t, delta: make([]float32, t.total), sum: make([]float32, t.total), adam: newAdam(t.total, false)}
 }
 
-func (f *full) add(g Gradient, _ *moment) error { return f.scan(g, true, f) }
-
-func (f *full) block(block []float32, from, to int) {
-	sums := f.sum[from*f.cols : to*f.cols]
-	for i, x := range block {
-		sums[i] += x
-	}
-}
+func (f *full) add(g Gradient, _ *moment) error { return f.scan(g, true, denseSum{f.sum, f.cols}) }
 
 func (f *full) check(m *moment) int { return m.check(f.sum) }
 

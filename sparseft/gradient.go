@@ -127,6 +127,19 @@ func (t *tensor) scan(g Gradient, masked bool, consumers ...consumer) error {
 	})
 }
 
+// denseSum sums gradients of all weights.
+type denseSum struct {
+	sum  []float32
+	cols int
+}
+
+func (d denseSum) block(block []float32, from, to int) {
+	sums := d.sum[from*d.cols : to*d.cols]
+	for i, x := range block {
+		sums[i] += x
+	}
+}
+
 // gatherer sums gradients of some weights, whose flat indices ascend.
 type gatherer struct {
 	index []int32

@@ -25,7 +25,7 @@ func (w *window) reader(m *moment) (consumer, func()) {
 		if w.dense == nil {
 			w.dense = make([]float32, w.total)
 		}
-		return denseSum{w}, func() {}
+		return denseSum{w.dense, w.cols}, func() {}
 	}
 	c := &gradients{w.choose(w.limit), w.cols}
 	return c, func() { w.begin(c) }
@@ -92,14 +92,4 @@ func (w *window) restored() error {
 		return fmt.Errorf("a window of %d candidates with %d, %d and %d sums and %d dense ones", n, len(w.now), len(w.sums), len(w.squares), len(w.dense))
 	}
 	return w.valid(w.index)
-}
-
-// denseSum sums all gradients.
-type denseSum struct{ w *window }
-
-func (d denseSum) block(block []float32, from, to int) {
-	sums := d.w.dense[from*d.w.cols : to*d.w.cols]
-	for i, x := range block {
-		sums[i] += x
-	}
 }
