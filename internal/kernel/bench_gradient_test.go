@@ -36,7 +36,7 @@ func BenchmarkDots(b *testing.B) {
 	}
 }
 
-// BenchmarkTranspose is the transposition of 4096 rows of 576 or 1536 numbers, 256 rows and 128 columns at a time, as package engine has it.
+// BenchmarkTranspose is the transposition of 4096 rows of 576 or 1536 numbers, 256 rows and 128 columns at a time, as dense gradients of package engine have it.
 func BenchmarkTranspose(b *testing.B) {
 	const rows, chunk, part = 4096, 256, 128
 	for _, cols := range []int{576, 1536} {

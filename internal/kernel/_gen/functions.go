@@ -157,35 +157,24 @@ and rows of a matrix, which start ld bytes apart; fours and blocks >= 1.
 		dst[j] += foldSum(acc)
 	}`)
 	dst, x, matrix, ld := g.argument("dst"), g.argument("x"), g.argument("matrix"), g.argument("ld")
-	rows, fours, blocks := g.argument("rows"), g.argument("fours"), g.argument("blocks")
+	rows, fours := g.argument("rows"), g.argument("fours")
 	g.Label("four")
-	var ys [4]reg.GPVirtual
+	from := g.GP64()
+	g.MOVQ(x, from)
+	ys, sums := make([]reg.GPVirtual, 4), make([]vec, 4)
 	for j := range ys {
-		ys[j] = g.GP64()
+		ys[j], sums[j] = g.GP64(), g.vec()
 		g.MOVLQSX(at(rows, 4*j), ys[j])
 		g.IMULQ(ld, ys[j])
 		g.ADDQ(matrix, ys[j])
-	}
-	var sums [4]vec
-	for j := range sums {
-		sums[j] = g.vec()
 		g.each(func(i int) { g.zero(sums[j][i]) })
 	}
-	offset, left := g.GP64(), g.GP64()
-	g.XORQ(offset, offset)
-	g.MOVQ(blocks, left)
-	g.Label("loop")
-	element := func(base reg.Register, i int) operand.Mem {
-		return operand.Mem{Base: base, Index: offset, Scale: 1, Disp: i * g.bytes}
-	}
-	v := g.vec()
-	g.each(func(i int) { g.VMOVUPS(element(x, i), v[i]) })
-	for j, y := range ys {
-		g.each(func(i int) { g.VFMADD231PS(element(y, i), v[i], sums[j][i]) })
-	}
-	g.ADDQ(operand.I8(blockBytes), offset)
-	g.DECQ(left)
-	g.JNZ(operand.LabelRef("loop"))
+	g.loop(append(ys, from), func() {
+		v := g.load(from)
+		for j, y := range ys {
+			g.each(func(i int) { g.VFMADD231PS(at(y, i*g.bytes), v[i], sums[j][i]) })
+		}
+	})
 
 	var halves [4]reg.VecVirtual
 	for j, s := range sums {

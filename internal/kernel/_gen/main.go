@@ -17,7 +17,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	for name, generate := range map[string]func(*gen){"matmul": matmul, "vector": vector, "pack": func(g *gen) { pack(g); transpose(g) }, "peak": peak, "bf16": bf16, "amx": amx, "decode": decode, "matmul64": matmul64, "trials": trials} {
+	for name, generate := range map[string]func(*gen){"matmul": matmul, "vector": vector, "pack": pack, "peak": peak, "bf16": bf16, "amx": amx, "decode": decode, "matmul64": matmul64, "trials": trials} {
 		if err := write("../"+name+"_amd64", generate); err != nil {
 			log.Fatalf("gen: %s: %v", name, err)
 		}

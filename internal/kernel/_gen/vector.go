@@ -15,10 +15,17 @@ const blockBytes = 64
 type vec []reg.VecVirtual
 
 func (g *gen) vec() vec {
+	v := make(vec, blockBytes/g.bytes)
+	g.each(func(i int) { v[i] = g.register() })
+	return v
+}
+
+// register is one of the width of the instruction set.
+func (g *gen) register() reg.VecVirtual {
 	if g.isa == avx512 {
-		return vec{g.ZMM()}
+		return g.ZMM()
 	}
-	return vec{g.YMM(), g.YMM()}
+	return g.YMM()
 }
 
 // each runs f for each register of a block.
