@@ -148,8 +148,10 @@ func (w *Workbench) Export(ctx context.Context, in ExportInput, report Reporter)
 	out = ExportResult{Path: in.Out, Bytes: made.bytes, AdapterBytes: made.adapterBytes, NLLCheck: &check, Format: in.Format, Card: in.card(), TensorTypes: in.TensorTypes, Rounded: made.rounded, Notes: made.notes}
 	if x.adapter {
 		out.Adapter = in.adapter()
-	} else if _, err := os.Lstat(in.adapter()); err == nil && in.Format == FormatGGUF {
-		out.Notes = append(out.Notes, fmt.Sprintf("%s is of an earlier export, and is not to be loaded with this model.", in.adapter()))
+	} else if in.Format == FormatGGUF { // a folder is replaced as a whole
+		if _, err := os.Lstat(in.adapter()); err == nil {
+			out.Notes = append(out.Notes, fmt.Sprintf("%s is of an earlier export, and is not to be loaded with this model.", in.adapter()))
+		}
 	}
 	return out, in.place(path, x.card(in, made, check), made)
 }

@@ -43,6 +43,17 @@ func newTraining(t testing.TB, change func(*workflows.FinetuneJob)) string {
 
 func quietly(workflows.Progress) {}
 
+// preparedBench returns a workbench on which a training folder is prepared.
+func preparedBench(t testing.TB, folder string, o Options) *Workbench {
+	t.Helper()
+	w := NewWorkbench(o)
+	t.Cleanup(func() { w.Close() })
+	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
 // finetune runs a training to its end, with an activity for each of the given steps, each on a workbench of its own.
 func finetune(t testing.TB, folder string, threads int, stops ...int) workflows.FinishFinetuneResult {
 	t.Helper()
@@ -155,10 +166,7 @@ func TestFinetuneSavesWhileComputing(t *testing.T) {
 	defer func() { durable.Fault = nil }()
 	for full := range 5 {
 		other := newTraining(t, func(j *workflows.FinetuneJob) { j.Model = mustJob(t, one).Model })
-		w := NewWorkbench(Options{})
-		if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: other}, quietly); err != nil {
-			t.Fatal(err)
-		}
+		w := preparedBench(t, other, Options{})
 		saves := 0
 		durable.Fault = func(step, path string) error {
 			if filepath.Base(path) != checkpointFile || step != "sync" {
@@ -170,7 +178,6 @@ func TestFinetuneSavesWhileComputing(t *testing.T) {
 			return nil
 		}
 		_, err := w.Train(t.Context(), workflows.TrainInput{Folder: other, To: 12}, quietly)
-		w.Close()
 		durable.Fault = nil
 		if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "\n") || saves != full+2 {
 			t.Fatalf("a full disk at save %d of %d: %v", full+2, saves, err)
@@ -188,11 +195,8 @@ func TestFinetuneTeachers(t *testing.T) {
 	want := finetune(t, one, 2)
 	for _, limit := range []int64{1, 1 << 30} {
 		other := newTraining(t, func(j *workflows.FinetuneJob) { j.Model = mustJob(t, one).Model })
-		w := NewWorkbench(Options{Threads: 2})
+		w := preparedBench(t, other, Options{Threads: 2})
 		w.teachers.limit = limit
-		if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: other}, quietly); err != nil {
-			t.Fatal(err)
-		}
 		if _, err := w.Train(t.Context(), workflows.TrainInput{Folder: other, To: 12}, quietly); err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +213,6 @@ func TestFinetuneTeachers(t *testing.T) {
 		if kept := len(w.teachers.kept); limit > 1 && kept != windows || limit == 1 && kept != 1 {
 			t.Errorf("with %d bytes for teachers %d of %d windows are kept", limit, kept, windows)
 		}
-		w.Close()
 	}
 }
 
@@ -248,11 +251,7 @@ func mustJob(t testing.TB, folder string) workflows.FinetuneJob {
 // TestFinetuneCancelled saves between two microbatches.
 func TestFinetuneCancelled(t *testing.T) {
 	folder := newTraining(t, nil)
-	w := NewWorkbench(Options{})
-	defer w.Close()
-	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
-		t.Fatal(err)
-	}
+	w := preparedBench(t, folder, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reports := 0
@@ -279,11 +278,7 @@ func TestFinetuneCancelled(t *testing.T) {
 // TestFinetuneWithoutAStep: there is nothing to write.
 func TestFinetuneWithoutAStep(t *testing.T) {
 	folder := newTraining(t, nil)
-	w := NewWorkbench(Options{})
-	defer w.Close()
-	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
-		t.Fatal(err)
-	}
+	w := preparedBench(t, folder, Options{})
 	if _, err := w.FinishFinetune(t.Context(), workflows.FinishFinetuneInput{Folder: folder}, quietly); !errors.Is(err, ErrJob) || !strings.Contains(err.Error(), "no step was made") {
 		t.Errorf("error %v", err)
 	}
@@ -316,11 +311,7 @@ func TestFinetuneForPEFT(t *testing.T) {
 // TestFinetuneInterruptedWhileComputing loses no step: what is in hand ends, or is dropped before anything of it counts.
 func TestFinetuneInterruptedWhileComputing(t *testing.T) {
 	folder := newTraining(t, nil)
-	w := NewWorkbench(Options{})
-	defer w.Close()
-	if _, err := w.PrepareFinetune(t.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
-		t.Fatal(err)
-	}
+	w := preparedBench(t, folder, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	made := 0

@@ -60,11 +60,7 @@ func BenchmarkTrainSmolLM2(b *testing.B) {
 			if err := WriteFinetuneJob(folder, j); err != nil {
 				b.Fatal(err)
 			}
-			w := NewWorkbench(Options{Cache: number("PARETOPRESS_CACHE_MB", 0) << 20})
-			defer w.Close()
-			if _, err := w.PrepareFinetune(b.Context(), workflows.PrepareFinetuneInput{Folder: folder}, quietly); err != nil {
-				b.Fatal(err)
-			}
+			w := preparedBench(b, folder, Options{Cache: number("PARETOPRESS_CACHE_MB", 0) << 20})
 			report := Reporter(quietly)
 			if os.Getenv("PARETOPRESS_PACED") != "" {
 				report = paced(b)

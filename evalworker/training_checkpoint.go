@@ -34,7 +34,6 @@ type saver struct {
 	last    time.Time     // the end of the last one
 	took    time.Duration // by it
 	done    chan error    // of one that is being written; nil without
-	saved   [2]int        // step and microbatch of that, or of the last one
 }
 
 // due tells whether it is time for the next one.
@@ -49,13 +48,12 @@ func (s *saver) begin(kept checkpointed) error {
 	if err != nil {
 		return fmt.Errorf("evalworker: %s: %w", checkpointFile, err)
 	}
-	step, micro := s.trainer.Cursor()
 	write, err := s.trainer.Snapshot()
 	if err != nil {
 		return fmt.Errorf("evalworker: checkpoint: %w", err)
 	}
 	began, done := time.Now(), make(chan error, 1)
-	s.done, s.saved = done, [2]int{step, micro}
+	s.done = done
 	go func() {
 		err := durable.WriteFrom(s.t.checkpoint(), func(w io.Writer) error {
 			if _, err := w.Write(append(head, '\n')); err != nil {
@@ -66,7 +64,7 @@ func (s *saver) begin(kept checkpointed) error {
 		s.took = time.Since(began)
 		done <- err
 	}()
-	if micro > 0 {
+	if _, micro := s.trainer.Cursor(); micro > 0 {
 		return s.wait()
 	}
 	return nil
@@ -87,9 +85,9 @@ func (s *saver) wait() error {
 
 // save sees to it that there is a checkpoint of the state as it is.
 func (s *saver) save(kept checkpointed) error {
-	if s.done != nil {
+	if s.done != nil { // it is of the beginning of this step, since none is made before its end
 		err := s.wait()
-		if step, micro := s.trainer.Cursor(); err != nil || s.saved == [2]int{step, micro} {
+		if _, micro := s.trainer.Cursor(); err != nil || micro == 0 {
 			return err
 		}
 	}
